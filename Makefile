@@ -1,0 +1,84 @@
+# Settings, on the command line or in the environment:
+#   PYTHON=python3.12          interpreter for .venv, 3.11 to 3.13
+#   TORCH_INDEX=URL            extra index for torch; https://download.pytorch.org/whl/cpu is the small CPU build on Linux
+#   MPQ_WITHOUT="gl browser"   go on without these system parts and leave out their tests
+#   NB=book/x.ipynb            the notebooks that `make notebooks` executes (default: all)
+PYTHON ?= python3
+TORCH_INDEX ?=
+MPQ_WITHOUT ?=
+NB ?=
+
+SHELL := /bin/sh
+PY    := .venv/bin/python
+HOUSE := $(PY) book/_ext/house.py
+STAMP := .venv/installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
+MATHJAX := _build/vendor/static/mathjax/tex-chtml-full.js
+PIP   := $(PY) -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+# One run is one core: work is spread over processes, never over BLAS threads.
+export OMP_NUM_THREADS := 1
+export OPENBLAS_NUM_THREADS := 1
+export MKL_NUM_THREADS := 1
+export MPQ_WITHOUT TORCH_INDEX
+ifeq ($(shell uname),Linux)
+export MUJOCO_GL ?= egl
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help env book notebooks test test-full lab bench runs report retarget clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo; sed -n '/^#/!q; s/^# \{0,1\}//p' $(MAKEFILE_LIST)
+
+$(PY):
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 14) else "Python 3.11 to 3.13 is needed and $(PYTHON) is %d.%d; choose one: make book PYTHON=python3.12" % v)'
+	$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
+
+$(STAMP): | $(PY)
+	$(PIP) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) pip torch
+	$(PIP) --build-constraint constraints.txt --editable '.[mujoco,book,test,dask]'
+	$(PIP) --no-deps dm_control
+	@rm -f .venv/installed-*; touch $@
+
+env: $(STAMP) ## the environment in .venv
+
+$(MATHJAX): book/_ext/vendor/package-lock.json | $(STAMP)
+	@$(HOUSE) vendor
+
+book: $(STAMP) $(MATHJAX) ## execute the notebooks and build the HTML in _build/html
+	@$(HOUSE) system gl
+	@[ _build/html/index.html -nt _toc.yml ] || rm -rf _build/html _build/.doctrees
+	.venv/bin/jupyter-book build book --config _config.yml --toc _toc.yml --path-output . -W -n --keep-going \
+	  || { rm -rf _build/.doctrees; exit 1; }
+	@echo; echo "Open $(CURDIR)/_build/html/index.html"
+
+notebooks: $(STAMP) ## execute the notebooks in place and normalise them
+	$(HOUSE) notebooks $(NB)
+
+test: book ## everything CI checks
+	@$(HOUSE) system gl browser
+	$(PY) -m pytest tests
+	$(PY) -m pytest --nbval book --nbval-sanitize-with tests/notebooks/sanitize.cfg --nbval-cell-timeout 300 \
+	  -n 2 --dist loadfile
+
+test-full: test ## also what takes long: soak, kill and resume, full grids
+	$(PY) -m pytest tests -m full
+
+lab: $(STAMP) ## open the notebooks in JupyterLab
+	.venv/bin/jupyter lab book
+
+bench: $(STAMP) ## ratios of speed, side by side
+	$(PY) -m mpqlib bench
+
+runs: $(STAMP) ## regenerate the stored runs in data/runs
+	$(PY) -m mpqlib sweep
+
+report: $(STAMP) ## data/report/results.csv from the stored runs
+	$(PY) -m mpqlib report
+
+retarget: $(STAMP) ## give the book another repository address: make retarget URL=https://...
+	@$(HOUSE) retarget $(URL)
+
+clean: ## delete what was built (not .venv)
+	rm -rf _build dist
