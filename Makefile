@@ -49,7 +49,7 @@ $(MATHJAX): book/_ext/vendor/package-lock.json | $(STAMP)
 book: $(STAMP) $(MATHJAX) ## execute the notebooks and build the HTML in _build/html
 	@$(HOUSE) system gl
 	@[ _build/html/index.html -nt _toc.yml ] || rm -rf _build/html _build/.doctrees
-	.venv/bin/jupyter-book build book --config _config.yml --toc _toc.yml --path-output . -W -n --keep-going \
+	.venv/bin/jupyter-book build book --config _config.yml --toc "$(CURDIR)/_toc.yml" --path-output . -W -n --keep-going \
 	  || { rm -rf _build/.doctrees; exit 1; }
 	@echo; echo "Open $(CURDIR)/_build/html/index.html"
 

@@ -1,0 +1,43 @@
+"""Sphinx extension of this book: pages that are valid and ask no other host for anything."""
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.util import logging
+
+logger = logging.getLogger(__name__)
+
+
+def use_vendored(app, config):
+    """MathJax from `make book`'s copy; Sphinx's default, a CDN, where that could not be fetched."""
+    vendored = Path(app.srcdir).parent / "_build/vendor/static"
+    if (vendored / "mathjax/tex-chtml-full.js").exists():
+        config.html_static_path.append(str(vendored))
+        config.mathjax_path = "mathjax/tex-chtml-full.js"
+    else:
+        logger.info("MathJax was not fetched: the pages load it from %s", config.mathjax_path or "a CDN")
+
+
+def clean_document(app, doctree):
+    # sphinx-exercise gives every exercise of a page the id "exercise-content"; numfig needs one, HTML different ones.
+    for number, section in enumerate(doctree.findall(nodes.section)):
+        section["ids"] = [f"{i}-{number}" if i in ("exercise-content", "solution-content") else i for i in section["ids"]]
+    # Live figures are custom elements; stored widget state would put a copy of their code on the page.
+    for metadata in getattr(app.env, "nb_metadata", {}).values():
+        metadata.get("js_files", {}).pop("ipywidgets_state", None)
+
+
+def clean_scripts(app, pagename, templatename, context, doctree):
+    """Drop sphinx-thebe, which declares its (CDN) address twice and fails on every page."""
+    def thebe(script):
+        body = getattr(script, "attributes", {}).get("body") or ""
+        return "THEBE_JS_URL" in body or "sphinx-thebe" in str(getattr(script, "filename", ""))
+
+    scripts = context.get("script_files", [])
+    scripts[:] = [script for script in scripts if not thebe(script)]
+
+
+def setup(app):
+    app.connect("config-inited", use_vendored)
+    app.connect("doctree-read", clean_document, priority=900)
+    app.connect("html-page-context", clean_scripts, priority=900)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
