@@ -1,0 +1,10 @@
+"""Model Predictive Q-Learning, step by step: the library behind the book.
+
+Read it in the order of the chapters: `boltzmann` and `softmdp` (the theory),
+`rollout` and `mppi` (the planner), `qfunction` and `mpq` (Algorithm 1),
+`randomization` and `tasks` (what it is run on), `experiments` and `plots`
+(how the book's results are made and drawn).
+Imports point downwards only: theory knows nothing of tasks, tasks nothing of learning.
+"""
+
+__version__ = "0.1.0"

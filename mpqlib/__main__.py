@@ -1,0 +1,24 @@
+"""Command line: python -m mpqlib run | sweep | evaluate | report | bench, each with --help."""
+
+import sys
+
+import tyro
+
+from mpqlib import benchmarks, experiments
+
+COMMANDS = {"run": experiments.run, "sweep": experiments.sweep, "evaluate": experiments.evaluate_file,
+            "report": experiments.report, "bench": benchmarks.bench}
+
+
+def main(arguments=None) -> int:
+    """Run the command line; an error of the user's is one line on stderr and exit code 2."""
+    try:
+        print(experiments.summary(tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="mpqlib", args=arguments)))
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,326 @@
+"""Full runs: one agent, task and seed at a time, resumable, with provenance; sweeps; the report.
+
+A run lives in <out>/<task>/<label>/seed-<k>/ as run.json (settings, results, provenance),
+curve.csv and, for agents that learn, q.safetensors (best on validation) and
+q-last.safetensors. While it trains it keeps checkpoint.safetensors there.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import time
+from dataclasses import asdict, replace
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+from threadpoolctl import threadpool_limits
+from tqdm.auto import tqdm
+
+import mpqlib
+from mpqlib import tasks
+from mpqlib.mppi import MPPI, MPPISettings
+from mpqlib.mpq import MPQ, MPQSettings, evaluate
+from mpqlib.qfunction import QFunction, read_tensors, write_tensors
+from mpqlib.settings import DATA, SETTINGS
+
+RESULT_COLUMNS = ["task", "agent", "horizon", "data", "seed", "train_episodes", "test_episodes", "success_mean",
+                  "cost_mean", "control_ms", "cpu_s", "commit", "success_last", "cost_last", "samples", "iterations"]
+
+
+def data_dir() -> Path:
+    """Where the stored results are: inside an installed wheel, or the repository's data/."""
+    packaged = Path(__file__).parent / "data"
+    return packaged if packaged.is_dir() else Path(__file__).parents[1] / "data"
+
+
+def label(agent: str, horizon: int, data: str) -> str:
+    """Folder name of an agent's runs, such as mpq-h8-real or mppi-h32."""
+    return f"{agent}-h{horizon}" + ("" if data == "none" else f"-{data}")
+
+
+def task_settings(task: str):
+    """The frozen settings of a task; ValueError for an unknown name."""
+    tasks.make(task)
+    return SETTINGS[task]
+
+
+def run(task: str, agent: str, seed: int, horizon: int | None = None, data: str | None = None,
+        episodes: int | None = None, test_episodes: int = 100, out: Path = Path("data/runs"),
+        checkpoint_every: int = 5, progress: bool = True) -> dict:
+    """Train one agent with one seed (if it learns), test it on the true system, and write the results.
+
+    Killed at any moment, the same call continues from the last checkpoint and writes the same
+    curve and weights, byte for byte. A finished run is returned, not repeated.
+
+    Args:
+        task: such as pendulum_swingup.
+        agent: mpq, softq, mppi, mppi_true or mppi_budget.
+        seed: of training and testing; the book reports 0 to 9, settings were chosen on 1000 and up.
+        horizon: planning horizon H; None for the agent's own.
+        data: real (train on the true system), dr (on the randomised simulator) or none; None for
+            real where the agent learns.
+        episodes: training episodes, instead of the frozen number.
+        test_episodes: test episodes on the true system.
+        out: folder of all runs.
+        checkpoint_every: training episodes between checkpoints.
+        progress: show a progress bar.
+
+    Returns:
+        The content of run.json.
+
+    Raises:
+        ValueError: for unknown names or bad settings, a damaged checkpoint, or a folder that
+            holds a run of other settings. Nothing already saved is touched.
+    """
+    frozen = task_settings(task).agent(agent, horizon)
+    learns = isinstance(frozen, MPQSettings)
+    data = data or ("real" if learns else "none")
+    if data not in DATA or (data == "none") == learns:
+        raise ValueError(f"data is {data!r}; {agent} takes {'real or dr' if learns else 'none'}")
+    if test_episodes < 1 or checkpoint_every < 1:
+        raise ValueError(f"test_episodes is {test_episodes} and checkpoint_every {checkpoint_every}; both must be >= 1")
+    if seed < 0:
+        raise ValueError(f"seed is {seed}; it must be >= 0")
+    settings = replace(frozen, N=episodes) if learns and episodes is not None else frozen
+    horizon = (settings.planner if learns else settings).horizon
+    what = {"task": task, "agent": agent, "horizon": horizon, "data": data, "seed": seed,
+            "test_episodes": test_episodes, "settings": json.loads(json.dumps(asdict(settings)))}
+    folder = Path(out) / task / label(agent, horizon, data) / f"seed-{seed}"
+    if (folder / "run.json").exists():
+        found = json.loads((folder / "run.json").read_text())
+        if any(found.get(key) != value for key, value in what.items()):
+            raise ValueError(f"{folder} holds a finished run of other settings; remove it or choose another --out")
+        return found
+    folder.mkdir(parents=True, exist_ok=True)
+    with threadpool_limits(1):
+        return (_run_learner if learns else _run_planner)(what, tasks.make(task), settings, folder,
+                                                          checkpoint_every, progress)
+
+
+def _test(task, planner, seed, episodes) -> dict:
+    """Cost and success of each test episode; starts depend on the seed alone, not on the agent."""
+    rng = np.random.default_rng([seed, 1])
+    result = evaluate(task, planner, task.true_system(), task.reset(episodes, rng), rng)
+    return {"cost": result["cost"].round(6).tolist(), "success": result["success"].tolist()}
+
+
+def _run_planner(what, task, settings: MPPISettings, folder, checkpoint_every, progress) -> dict:
+    model = task.true_system() if what["agent"] == "mppi_true" else task.simulator()
+    planner = MPPI(settings, model, task.cost)
+    started = time.process_time()
+    tested = _test(task, planner, what["seed"], what["test_episodes"])
+    return _finish(folder, what, {"train_episodes": 0, "best": tested, "last": tested,
+                                  "cpu_s": {"train": 0.0, "test": time.process_time() - started}},
+                   task, planner)
+
+
+def _run_learner(what, task, settings: MPQSettings, folder, checkpoint_every, progress) -> dict:
+    system = task.true_system() if what["data"] == "real" else task.simulator()
+    learner = MPQ(task, settings, task.simulator(), system, what["seed"])
+    tests, cpu = [], {"train": 0.0, "test": 0.0}  # of what the loop below has done so far
+    checkpoint = folder / "checkpoint.safetensors"
+    if checkpoint.exists():
+        tensors, header = read_tensors(checkpoint)
+        if header["what"] != what:
+            raise ValueError(f"{checkpoint} belongs to a run of other settings; remove it or choose another --out")
+        learner.restore(tensors, header["learner"])
+        tests, cpu = header["tests"], header["cpu_s"]
+    mark = time.process_time()
+
+    def clock(name):
+        nonlocal mark
+        cpu[name] += time.process_time() - mark
+        mark = time.process_time()
+
+    def test_if_validated():
+        clock("train")
+        if len(tests) < len(learner.curve):
+            tests.append(_test(task, learner.planner, what["seed"], what["test_episodes"]))
+        clock("test")
+
+    def after_episode(learner):
+        test_if_validated()
+        if learner.episode % checkpoint_every == 0 or learner.episode == settings.N:
+            tensors, state = learner.state()
+            write_tensors(checkpoint, tensors, {"what": what, "learner": state, "tests": tests, "cpu_s": cpu})
+        bar.update()
+
+    with tqdm(total=settings.N, initial=learner.episode, disable=not progress, unit="episode",
+              desc=f"{what['agent']} H={what['horizon']} {what['data']} seed {what['seed']}") as bar:
+        if not learner.curve:
+            learner.validate()
+            test_if_validated()
+        best = learner.train(after_episode)
+    notes = {"settings": what["settings"], "agent": what["agent"], "data": what["data"], "seed": what["seed"]}
+    best.save(folder / "q.safetensors", **notes)
+    learner.q.save(folder / "q-last.safetensors", **notes)
+    pd.DataFrame([{"episode": row["episode"], "minutes": row["episode"] * settings.T * task.dt / 60,
+                   "train_cost": row["train_cost"], "validation_cost": row["cost"], "validation_success": row["success"],
+                   "test_cost": np.mean(test["cost"]), "test_success": np.mean(test["success"])}
+                  for row, test in zip(learner.curve, tests, strict=True)]
+                 ).round(6).to_csv(folder / "curve.csv", index=False)
+    planner = MPPI(settings.planner, task.simulator(), task.cost, best)
+    tested = _test(task, planner, what["seed"], what["test_episodes"])
+    clock("test")
+    result = _finish(folder, what, {"train_episodes": learner.episode, "best": tested, "last": tests[-1], "cpu_s": cpu},
+                     task, planner)
+    checkpoint.unlink(missing_ok=True)
+    return result
+
+
+def _finish(folder, what, outcome, task, planner) -> dict:
+    result = {**what, **outcome, "control_ms": control_ms(task, planner), **provenance()}
+    unfinished = folder / "run.json.part"
+    unfinished.write_text(json.dumps(result, indent=1) + "\n")
+    os.replace(unfinished, folder / "run.json")
+    return result
+
+
+def control_ms(task, planner, steps=200) -> float:
+    """CPU milliseconds of one control step (one plan from one state), the median over `steps`."""
+    rng = np.random.default_rng(0)
+    state, U, times = task.reset(1, rng)[0], None, []
+    for _ in range(steps):
+        started = time.process_time()
+        U = planner.plan(state, rng, U).U
+        times.append(time.process_time() - started)
+    return round(1e3 * float(np.median(times)), 4)
+
+
+@cache
+def provenance() -> dict:
+    """Versions, commit and machine of this process, for a run's record."""
+    def git(*arguments):
+        done = subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    commit = git("rev-parse", "HEAD") or f"mpqlib {mpqlib.__version__}"
+    if git("status", "--porcelain", "--", "."):
+        commit += "-dirty"
+    return {"commit": commit,
+            "versions": {"python": platform.python_version(),
+                         **{name: version(name) for name in ("numpy", "scipy", "torch", "gymnasium")}},
+            "machine": {"system": platform.system(), "processor": _processor(), "cores": os.cpu_count()}}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def sweep(task: str = "pendulum_swingup", seeds: tuple[int, ...] = tuple(range(10)), agents: tuple[str, ...] = (),
+          jobs: int = 1, out: Path = Path("data/runs")) -> list[dict]:
+    """Run all agents that the book reports on a task, or those named, with all seeds.
+
+    Results do not depend on the number of jobs. Finished runs are not repeated.
+
+    Args:
+        task: such as pendulum_swingup.
+        seeds: seeds to run.
+        agents: labels such as mpq-h8-real; none for all.
+        jobs: processes at a time; one per core at most.
+        out: folder of all runs.
+    """
+    grid = {label(*one): one for one in task_settings(task).grid()}
+    unknown = set(agents) - set(grid)
+    if unknown:
+        raise ValueError(f"unknown agents {sorted(unknown)}; on {task} there are {', '.join(grid)}")
+    work = [(agent, seed, horizon, data) for name, (agent, horizon, data) in grid.items()
+            if not agents or name in agents for seed in seeds]
+    results = joblib.Parallel(n_jobs=jobs, return_as="generator")(
+        joblib.delayed(run)(task, agent, seed, horizon, data, out=out, progress=False)
+        for agent, seed, horizon, data in work)
+    return list(tqdm(results, total=len(work), unit="run", desc=task))
+
+
+def report(runs: Path = Path("data/runs"), out: Path = Path("data/report")) -> pd.DataFrame:
+    """Collect all finished runs of the frozen settings into results.csv and curves.csv.
+
+    Args:
+        runs: folder of all runs.
+        out: folder of the two tables.
+
+    Returns:
+        The table written to results.csv: one row per task, agent, horizon, data and seed.
+        success_mean and cost_mean are of the best parameters on validation, *_last of the last.
+
+    Raises:
+        ValueError: if there is no finished run, or a run's record can't be read.
+    """
+    rows, curves = [], []
+    for path in sorted(Path(runs).glob("*/*/seed-*/run.json")):
+        try:
+            found = json.loads(path.read_text())
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path} is damaged ({error}); remove it and run again") from None
+        frozen = task_settings(found["task"]).agent(found["agent"], found["horizon"])
+        if found["settings"] != json.loads(json.dumps(asdict(frozen))):
+            raise ValueError(f"{path} was run with other settings than the frozen ones; remove it and run again")
+        planner = found["settings"].get("planner", found["settings"])
+        best, last = found["best"], found["last"]
+        rows.append([found["task"], found["agent"], found["horizon"], found["data"], found["seed"],
+                     found["train_episodes"], len(best["cost"]), np.mean(best["success"]), np.mean(best["cost"]),
+                     found["control_ms"], sum(found["cpu_s"].values()), found["commit"],
+                     np.mean(last["success"]), np.mean(last["cost"]), planner["samples"], planner["iterations"]])
+        if (path.parent / "curve.csv").exists():
+            curve = pd.read_csv(path.parent / "curve.csv")
+            curves.append(curve.assign(**{key: found[key] for key in ("task", "agent", "horizon", "data", "seed")}))
+    if not rows:
+        raise ValueError(f"no finished run under {runs}; `python -m mpqlib sweep` makes them")
+    keys = RESULT_COLUMNS[:5]
+    results = pd.DataFrame(rows, columns=RESULT_COLUMNS).sort_values(keys, ignore_index=True)
+    Path(out).mkdir(parents=True, exist_ok=True)
+    results.round(4).to_csv(Path(out) / "results.csv", index=False)
+    if curves:
+        table = pd.concat(curves)[[*keys, *curves[0].columns[:7]]].sort_values([*keys, "episode"])
+        table.to_csv(Path(out) / "curves.csv", index=False)
+    return results
+
+
+def load_planner(task, path) -> MPPI:
+    """The planner of a stored Q function: its settings from the file's header, the biased simulator.
+
+    Raises:
+        ValueError: if the file is damaged or was written for another task.
+    """
+    q = QFunction.load(path, task)
+    settings = {name: tuple(value) if isinstance(value, list) else value
+                for name, value in read_tensors(path)[1]["settings"]["planner"].items()}
+    return MPPI(MPPISettings(**settings), task.simulator(), task.cost, q)
+
+
+def evaluate_file(task: str, q: Path, episodes: int = 100, seed: int = 0) -> dict:
+    """Test a stored Q function on the true system, with the planner it was trained with.
+
+    Args:
+        task: such as pendulum_swingup.
+        q: a q.safetensors.
+        episodes: test episodes.
+        seed: of the starts and the planner's noise.
+    """
+    if episodes < 1 or seed < 0:
+        raise ValueError(f"episodes is {episodes} and seed {seed}; they must be >= 1 and >= 0")
+    chosen = tasks.make(task)
+    with threadpool_limits(1):
+        return {"agent": str(q), "best": _test(chosen, load_planner(chosen, q), seed, episodes)}
+
+
+def summary(result) -> str:
+    """What a command prints at its end: a line for a run, a table for a report or benchmark."""
+    if isinstance(result, pd.DataFrame):
+        columns = ["success_mean", "cost_mean", "success_last", "cost_last", "control_ms", "cpu_s"]
+        return result.groupby(["task", "agent", "horizon", "data"])[columns].mean().round(3).to_string()
+    if isinstance(result, list):
+        return f"{len(result)} runs finished"
+    if "rows" in result:
+        return pd.DataFrame(result["rows"]).to_string(index=False)
+    cost, success = result["best"]["cost"], result["best"]["success"]
+    return f"{result['agent']}: success {np.mean(success):.2f}, cost {np.mean(cost):.1f} over {len(cost)} test episodes"

@@ -1,0 +1,221 @@
+"""One function per figure, one colour and dash per meaning (Okabe and Ito's palette).
+
+Each function returns a matplotlib Figure with a transparent background.
+"""
+
+from importlib.resources import files
+
+import matplotlib.pyplot as plt
+import numpy as np
+from scipy.stats import bootstrap
+
+# Meaning -> colour; the stylesheet of the book and the explorers use the same.
+COLOURS = {"true": "#009E73", "biased": "#D55E00", "mpq": "#0072B2", "mppi": "#E69F00", "mppi_true": "#009E73",
+           "softq": "#CC79A7", "softq_budget": "#CC79A7", "dr": "#56B4E9", "mppi_budget": "#E69F00", "prior": "#999999"}
+DASHES = {"mpq": "-", "dr": (0, (6, 2)), "softq": (0, (4, 1, 1, 1)), "softq_budget": ":", "mppi": "--",
+          "mppi_true": (0, (8, 2, 2, 2)), "mppi_budget": ":"}
+MARKERS = {"mpq": "o", "dr": "s", "softq": "D", "softq_budget": "d", "mppi": "^", "mppi_true": "v", "mppi_budget": "<"}
+NAMES = {"mpq": "MPQ", "softq": "SoftQ", "softq_budget": "SoftQ, MPQ's updates", "mppi": "MPPI",
+         "mppi_true": "MPPI, true dynamics", "mppi_budget": "MPPI, MPQ's time per step", "dr": "MPQ-DR"}
+
+
+def use_style() -> None:
+    """Make the book's matplotlib style the current one."""
+    plt.style.use(str(files("mpqlib") / "static" / "mpq.mplstyle"))
+
+
+def meaning(agent: str, data: str = "none") -> str:
+    """Key of COLOURS, DASHES, MARKERS and NAMES for an agent: `dr` for one trained in randomised simulation."""
+    return "dr" if data == "dr" else agent
+
+
+def agent_name(agent: str, horizon: int, data: str = "none") -> str:
+    """Name of an agent in a figure, such as 'MPPI H=32'."""
+    name = NAMES[meaning(agent, data)]
+    return name if agent.startswith("softq") else f"{name} H={horizon}"
+
+
+def interval(values, level=0.95):
+    """Bootstrap confidence interval (low, high) of the mean of one value per seed."""
+    values = np.asarray(values, float)
+    if len(values) < 2 or np.ptp(values) == 0:
+        return values.mean(), values.mean()
+    found = bootstrap((values,), np.mean, confidence_level=level, method="percentile", rng=np.random.default_rng(0))
+    return found.confidence_interval.low, found.confidence_interval.high
+
+
+def learning_curves(curves, column="test_cost", references=None, x="episode"):
+    """Learning curves: mean over seeds, 95 % interval as a band, seeds as thin lines.
+
+    Args:
+        curves: table with agent, horizon, data, seed, episode, minutes and `column`
+            (data/report/curves.csv).
+        column: test_cost or test_success.
+        references: rows of data/report/results.csv of agents that do not learn; drawn level.
+        x: episode or minutes.
+    """
+    figure, axes = plt.subplots()
+    ends = []
+    for (agent, horizon, data), group in curves.groupby(["agent", "horizon", "data"], sort=False):
+        key = meaning(agent, data)
+        table = group.pivot(index=x, columns="seed", values=column)
+        low, high = np.array([interval(row) for row in table.to_numpy()]).T
+        axes.plot(table.index, table, color=COLOURS[key], linewidth=0.5, alpha=0.25)
+        axes.fill_between(table.index, low, high, color=COLOURS[key], alpha=0.2, linewidth=0)
+        axes.plot(table.index, table.mean(axis=1), color=COLOURS[key], linestyle=DASHES[key],
+                  marker=MARKERS[key], markersize=4, markevery=2)
+        ends.append((table.mean(axis=1).iloc[-1], agent_name(agent, horizon, data), COLOURS[key]))
+    if references is not None:
+        value = "cost_mean" if column == "test_cost" else "success_mean"
+        for (agent, horizon, data), group in references.groupby(["agent", "horizon", "data"], sort=False):
+            key = meaning(agent, data)
+            axes.axhline(group[value].mean(), color=COLOURS[key], linestyle=DASHES[key], linewidth=1)
+            ends.append((group[value].mean(), agent_name(agent, horizon, data), COLOURS[key]))
+    axes.set(xlabel={"episode": "training episodes", "minutes": "minutes on the system that gives the data"}[x],
+             ylabel={"test_cost": "cost of a test episode", "test_success": "success rate"}[column])
+    _label_lines(axes, ends)
+    return figure
+
+
+def _label_lines(axes, ends):
+    """Write each line's name at its right end, moved apart where they would overlap."""
+    low, high = axes.get_ylim()
+    gap = (high - low) * 0.065
+    ends = sorted(ends, key=lambda end: end[0])
+    heights = np.array([value for value, _, _ in ends])
+    for _ in range(200):
+        for i in range(len(heights) - 1):
+            if (overlap := gap - (heights[i + 1] - heights[i])) > 1e-9:
+                heights[i] -= overlap / 2
+                heights[i + 1] += overlap / 2
+    heights += max(0.0, low + gap / 2 - heights.min()) if len(heights) else 0.0
+    for (value, name, colour), height in zip(ends, heights):
+        axes.annotate(name, (1.0, value), (1.03, height), xycoords=("axes fraction", "data"),
+                      textcoords=("axes fraction", "data"), va="center", color=colour, annotation_clip=False,
+                      arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6})
+
+
+def final_results(results, column="cost_mean"):
+    """Final cost or success per agent: each seed a dot, the mean and its 95 % interval.
+
+    Args:
+        results: rows of data/report/results.csv of one task.
+        column: cost_mean or success_mean.
+    """
+    groups = list(results.groupby(["agent", "horizon", "data"]))
+    groups.sort(key=lambda item: item[1][column].mean(), reverse=column == "cost_mean")
+    figure, axes = plt.subplots(figsize=(6.8, 0.4 + 0.34 * len(groups)))
+    for height, ((agent, horizon, data), group) in enumerate(groups):
+        key = meaning(agent, data)
+        low, high = interval(group[column])
+        axes.plot(group[column], np.full(len(group), height), MARKERS[key], color=COLOURS[key], alpha=0.35, markersize=4)
+        axes.plot([low, high], [height, height], color=COLOURS[key], linewidth=5, alpha=0.6, solid_capstyle="butt")
+        axes.plot(group[column].mean(), height, "|", color=COLOURS[key], markersize=14, markeredgewidth=2)
+    axes.set_yticks(range(len(groups)), [agent_name(*key) for key, _ in groups])
+    axes.set_xlabel({"cost_mean": "cost of a test episode", "success_mean": "success rate"}[column])
+    axes.grid(axis="x")
+    return figure
+
+
+def cost_against_time(results):
+    """Test cost against CPU milliseconds per control step, one point per agent with its interval."""
+    figure, axes = plt.subplots()
+    for (agent, horizon, data), group in results.groupby(["agent", "horizon", "data"]):
+        key = meaning(agent, data)
+        low, high = interval(group["cost_mean"])
+        x, y = group["control_ms"].median(), group["cost_mean"].mean()
+        axes.errorbar(x, y, [[y - low], [high - y]], fmt=MARKERS[key], color=COLOURS[key], capsize=2)
+        axes.annotate(f" {agent_name(agent, horizon, data)}", (x, y), color=COLOURS[key], fontsize=8, va="center")
+    axes.set(xlabel="CPU milliseconds per control step", ylabel="cost of a test episode", xscale="log")
+    return figure
+
+
+def angles(task, episodes):
+    """Angle from upright over time, one panel per controller, several episodes each.
+
+    Args:
+        task: the pendulum.
+        episodes: {(meaning, title): states (n, T + 1, 2)}.
+    """
+    figure, panels = plt.subplots(1, len(episodes), figsize=(1.5 + 1.75 * len(episodes), 2.6), sharey=True)
+    for axes, ((key, title), states) in zip(np.atleast_1d(panels), episodes.items()):
+        seconds = task.dt * np.arange(states.shape[1])
+        axes.axhspan(-task.upright, task.upright, color=COLOURS["prior"], alpha=0.35, linewidth=0)
+        for episode in task.angle(states):
+            jumps = np.abs(np.diff(episode, append=episode[-1])) > np.pi  # wrapped: do not draw a line across
+            axes.plot(seconds, np.where(jumps, np.nan, episode), color=COLOURS[key], linewidth=1.1, alpha=0.8)
+        axes.set(title=title, xlabel="s", yticks=[-np.pi, 0, np.pi], ylim=(-np.pi, np.pi))
+        axes.set_yticklabels(["−π hanging", "0 upright", "π hanging"])
+    return figure
+
+
+def plan(task, plan, truth=None):
+    """MPPI thinking: sampled angles over the horizon, opacity = weight; beside them costs and weights.
+
+    Args:
+        task: the pendulum.
+        plan: an `mpqlib.mppi.Plan` of one state.
+        truth: (H + 1, 2) states of the true system under the new plan, drawn if given.
+    """
+    figure, (left, right) = plt.subplots(1, 2, width_ratios=(2, 1), figsize=(6.8, 2.9))
+    seconds = task.dt * np.arange(plan.states.shape[1])
+    for states, weight in zip(plan.states, plan.weights):
+        left.plot(seconds, states[:, 0], color=COLOURS["biased"], alpha=float(0.12 + 0.88 * weight / plan.weights.max()),
+                  linewidth=1.0)
+    if truth is not None:
+        left.plot(task.dt * np.arange(len(truth)), truth[:, 0], color=COLOURS["true"], linestyle="--")
+    left.set(xlabel="seconds ahead", ylabel="angle (rad)")
+    right.plot(plan.costs, plan.weights, "o", color=COLOURS["biased"], markersize=4)
+    right.set(xlabel="cost S of the sample", ylabel="weight w",
+              title=f"effective samples: {float(plan.ess):.1f} of {len(plan.weights)}")
+    return figure
+
+
+def q_landscape(task, qs, states=None, resolution=81):
+    """The learnt value min_a Q(s, a) over the pendulum's state space, one panel per Q function.
+
+    Args:
+        task: the pendulum.
+        qs: {title: Q function}.
+        states: {title: (T + 1, 2)} trajectories drawn on the panels, or None.
+    """
+    theta = np.linspace(-np.pi, np.pi, resolution)
+    speed = np.linspace(-task.max_speed, task.max_speed, resolution)
+    grid = np.stack(np.meshgrid(theta, speed), axis=-1)
+    torques = np.linspace(task.action_low[0], task.action_high[0], 9)
+    values = {title: np.min([q(grid, np.full((*grid.shape[:2], 1), u)) for u in torques], axis=0) for title, q in qs.items()}
+    low, high = np.min(list(values.values())), np.max(list(values.values()))
+    figure, panels = plt.subplots(1, len(qs), figsize=(1.2 + 2.1 * len(qs), 2.7), sharey=True)
+    for axes, (title, value) in zip(np.atleast_1d(panels), values.items()):
+        image = axes.pcolormesh(theta, speed, value, cmap="cividis", vmin=low, vmax=high, rasterized=True)
+        if states is not None and title in states:
+            axes.plot(task.angle(states[title]), states[title][:, 1], ".", color="white", markersize=2)
+        axes.set(title=title, xlabel="angle (rad)", xticks=[-np.pi, 0, np.pi])
+        axes.set_xticklabels(["−π", "0", "π"])
+    np.atleast_1d(panels)[0].set_ylabel("angular velocity (rad/s)")
+    figure.colorbar(image, ax=panels, label="cost-to-go")
+    return figure
+
+
+def film(task, episodes, size=240, every=1):
+    """Frames of several episodes side by side, each under its caption.
+
+    Args:
+        task: any task.
+        episodes: {(meaning, caption): states (T + 1, ns)}, all of one length.
+        size: pixels of one picture's side.
+        every: keep one frame in so many.
+
+    Returns:
+        (frames, height, width, 3) uint8, for `mediapy.write_video`.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    font, bar = ImageFont.load_default(size=size // 14), size // 9
+    tiles = []
+    for (key, caption), states in episodes.items():
+        strip = Image.new("RGB", (size, bar), COLOURS[key])
+        draw = ImageDraw.Draw(strip)
+        draw.text((size / 2, bar / 2), caption, fill="white", font=font, anchor="mm")
+        tiles.append([np.concatenate([np.asarray(strip), task.render(state, size)]) for state in states[::every]])
+    return np.stack([np.concatenate(row, axis=1) for row in zip(*tiles)])

@@ -1,0 +1,84 @@
+"""Frozen settings of every agent on every task, as data.
+
+Chosen on development seeds (1000 and up); the book reports seeds 0 to 9.
+"""
+
+from dataclasses import dataclass, replace
+
+from mpqlib.mppi import MPPISettings
+from mpqlib.mpq import MPQSettings
+from mpqlib.tasks import PendulumSwingup
+
+AGENTS = ("mpq", "softq", "softq_budget", "mppi", "mppi_true", "mppi_budget")
+DATA = ("real", "dr", "none")
+
+
+@dataclass(frozen=True)
+class TaskSettings:
+    """Settings of the agents on one task.
+
+    Args:
+        mpq: MPQ; with domain randomisation the same.
+        softq: SoftQLearning, H = 1 with a target network, tuned on its own.
+            `softq_budget` is the same with MPQ's number of minibatches M per update.
+        mppi: vanilla MPPI with the biased simulator; its horizon is replaced by each of `horizons`.
+        horizons: horizons at which vanilla MPPI is reported.
+        true_horizon: horizon of MPPI with the true dynamics.
+        budget: horizon -> samples with which vanilla MPPI takes as long per control step as MPQ.
+    """
+
+    mpq: MPQSettings
+    softq: MPQSettings
+    mppi: MPPISettings
+    horizons: tuple[int, ...]
+    true_horizon: int
+    budget: dict[int, int]
+
+    def agent(self, agent: str, horizon: int | None = None) -> MPQSettings | MPPISettings:
+        """Settings of one agent; the horizon is the agent's own where None.
+
+        Raises:
+            ValueError: for an unknown agent, or a horizon the agent has no settings for.
+        """
+        if agent == "mpq":
+            own = self.mpq.planner.horizon
+            return replace(self.mpq, planner=replace(self.mpq.planner, horizon=own if horizon is None else horizon))
+        if agent in ("softq", "softq_budget"):
+            if horizon not in (None, 1):
+                raise ValueError(f"horizon is {horizon}; {agent} has horizon 1, with a longer one it is mpq")
+            return self.softq if agent == "softq" else replace(self.softq, M=self.mpq.M)
+        if agent == "mppi":
+            return replace(self.mppi, horizon=self.mppi.horizon if horizon is None else horizon)
+        if agent == "mppi_true":
+            return replace(self.mppi, horizon=self.true_horizon if horizon is None else horizon)
+        if agent == "mppi_budget":
+            horizon = self.mppi.horizon if horizon is None else horizon
+            if horizon not in self.budget:
+                raise ValueError(f"horizon is {horizon}; mppi_budget is given for {sorted(self.budget)}")
+            return replace(self.mppi, horizon=horizon, samples=self.budget[horizon])
+        raise ValueError(f"unknown agent {agent!r}; the agents are {', '.join(AGENTS)}")
+
+    def grid(self) -> list[tuple[str, int, str]]:
+        """All (agent, horizon, data) that the book reports on this task."""
+        return [("mpq", self.mpq.planner.horizon, "real"), ("mpq", self.mpq.planner.horizon, "dr"),
+                ("softq", 1, "real"), ("softq_budget", 1, "real"),
+                *(("mppi", h, "none") for h in self.horizons),
+                ("mppi_true", self.true_horizon, "none"),
+                *(("mppi_budget", h, "none") for h in self.budget)]
+
+
+_PENDULUM = MPPISettings(horizon=8, samples=24, lam=0.15, sigma=2.0, gamma=0.95,
+                         action_low=PendulumSwingup.action_low, action_high=PendulumSwingup.action_high)
+_PENDULUM_MPQ = MPQSettings(planner=_PENDULUM, N=60, T=PendulumSwingup.episode_steps,
+                            N_update=1, K=64, M=30, target_iterations=3)
+
+SETTINGS = {
+    PendulumSwingup.name: TaskSettings(
+        mpq=_PENDULUM_MPQ,
+        softq=replace(_PENDULUM_MPQ, planner=replace(_PENDULUM, horizon=1), target_network_rate=0.05, M=100),
+        mppi=_PENDULUM,
+        horizons=(8, 16, 32, 64),
+        true_horizon=32,
+        budget={8: 100, 16: 100},
+    ),
+}

@@ -1,0 +1,202 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mpqlib import experiments
+from mpqlib.__main__ import main
+from mpqlib.settings import AGENTS, SETTINGS, TaskSettings
+
+TASK = "pendulum_swingup"
+TINY = ["--task", TASK, "--agent", "mpq", "--seed", "1000", "--episodes", "6", "--test-episodes", "3"]
+
+
+def command(*arguments, **kwargs):
+    return subprocess.Popen([sys.executable, "-m", "mpqlib", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            text=True, **kwargs)
+
+
+def files(out):
+    folder = next(Path(out).glob("*/*/seed-*"))
+    return {name: (folder / name).read_bytes() for name in ("curve.csv", "q.safetensors", "q-last.safetensors")}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs")
+    assert main(["run", *TINY, "--out", str(out), "--checkpoint-every", "1"]) == 0
+    return out
+
+
+def kill_and_resume(out, rng, kills):
+    """Start the run, kill it with SIGKILL at a random moment, `kills` times, then let it finish."""
+    arguments = ["run", *TINY, "--out", str(out), "--checkpoint-every", "1"]
+    killed = 0
+    while killed < kills:
+        process = command(*arguments)
+        checkpoint = out / TASK / "mpq-h8-real" / "seed-1000" / "checkpoint.safetensors"
+        before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+        while process.poll() is None and not (checkpoint.exists() and checkpoint.stat().st_mtime_ns > before):
+            time.sleep(0.01)  # let it get further than the last time
+        time.sleep(rng.uniform(0, 0.4))
+        if process.poll() is not None:
+            break
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        killed += 1
+    process = command(*arguments)
+    output, errors = process.communicate()
+    assert process.returncode == 0, errors
+    return killed
+
+
+def test_killed_and_resumed_is_the_same_byte_for_byte(finished, tmp_path):
+    assert kill_and_resume(tmp_path, np.random.default_rng(), kills=2) >= 1
+    assert files(tmp_path) == files(finished)
+
+
+@pytest.mark.full
+def test_killed_and_resumed_many_times(finished, tmp_path):
+    rng = np.random.default_rng()
+    for i in range(10):
+        kill_and_resume(tmp_path / str(i), rng, kills=4)
+        assert files(tmp_path / str(i)) == files(finished)
+
+
+def test_results_do_not_depend_on_the_number_of_workers(tmp_path, monkeypatch):
+    s = SETTINGS[TASK]
+    tiny = replace(s, mpq=replace(s.mpq, N=2, T=30, M=2, validation_episodes=2), horizons=(8,), budget={})
+    monkeypatch.setitem(SETTINGS, TASK, tiny)
+    agents = ("mppi-h8",)
+    experiments.sweep(TASK, (0, 1, 2), agents, jobs=1, out=tmp_path / "one")
+    experiments.sweep(TASK, (0, 1, 2), agents, jobs=2, out=tmp_path / "two")
+    for seed in range(3):
+        one, two = (json.loads((tmp_path / n / TASK / "mppi-h8" / f"seed-{seed}" / "run.json").read_text())
+                    for n in ("one", "two"))
+        assert one["best"] == two["best"]
+    assert one["best"]["cost"] != json.loads((tmp_path / "one" / TASK / "mppi-h8/seed-0/run.json").read_text())["best"]["cost"]
+
+
+def test_run_json_tells_where_a_number_comes_from(finished):
+    found = json.loads(next(finished.glob("*/*/seed-*/run.json")).read_text())
+    assert {"settings", "seed", "versions", "commit", "machine", "cpu_s", "control_ms"} <= found.keys()
+    assert found["settings"]["N"] == 6 and found["settings"]["planner"]["lam"] == SETTINGS[TASK].mpq.planner.lam
+    assert len(found["best"]["cost"]) == len(found["last"]["success"]) == 3
+    assert {"python", "numpy", "torch"} <= found["versions"].keys()
+    assert not list(finished.rglob("checkpoint*")) and not list(finished.rglob("*.part"))
+    curve = pd.read_csv(next(finished.glob("*/*/seed-*/curve.csv")))
+    assert list(curve.episode) == [0, 5, 6]
+    assert curve.minutes.iloc[-1] == pytest.approx(6 * 10 / 60)
+
+
+def test_a_finished_run_is_not_repeated_and_not_overwritten(finished, capsys):
+    path = next(finished.glob("*/*/seed-*/run.json"))
+    before = path.stat().st_mtime_ns
+    main(["run", *TINY, "--out", str(finished)])
+    assert "over 3 test episodes" in capsys.readouterr().out
+    assert main(["run", *TINY[:-1], "4", "--out", str(finished)]) == 2
+    assert "finished run of other settings" in capsys.readouterr().err
+    assert path.stat().st_mtime_ns == before
+
+
+def test_evaluate_reproduces_the_test_of_a_run(finished, capsys):
+    q = next(finished.glob("*/*/seed-*/q.safetensors"))
+    stored = json.loads((q.parent / "run.json").read_text())["best"]
+    again = experiments.evaluate_file(TASK, q, episodes=3, seed=1000)["best"]
+    assert again == stored
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["run", "--task", "pendulum", "--agent", "mpq", "--seed", "0"], "unknown task 'pendulum'; the tasks are pendulum_swingup"),
+    (["run", "--task", TASK, "--agent", "ppo", "--seed", "0"], "unknown agent 'ppo'; the agents are mpq"),
+    (["run", "--task", TASK, "--agent", "mpq", "--seed", "-1"], "seed is -1"),
+    (["run", "--task", TASK, "--agent", "mppi", "--seed", "0", "--data", "real"], "data is 'real'; mppi takes none"),
+    (["run", "--task", TASK, "--agent", "mpq", "--seed", "0", "--data", "sim"], "data is 'sim'"),
+    (["run", "--task", TASK, "--agent", "mppi", "--seed", "0", "--horizon", "0"], "horizon is 0; it must be"),
+    (["run", "--task", TASK, "--agent", "softq", "--seed", "0", "--horizon", "4"], "softq has horizon 1"),
+    (["run", "--task", TASK, "--agent", "mppi_budget", "--seed", "0", "--horizon", "3"], "mppi_budget is given for"),
+    (["run", "--task", TASK, "--agent", "mpq", "--seed", "0", "--episodes", "0"], "N is 0"),
+    (["run", "--task", TASK, "--agent", "mppi", "--seed", "0", "--test-episodes", "0"], "test_episodes is 0"),
+    (["sweep", "--task", "x"], "unknown task 'x'"),
+    (["sweep", "--agents", "mpq-h99"], "unknown agents ['mpq-h99']"),
+    (["report", "--runs", "nowhere"], "no finished run under nowhere"),
+    (["evaluate", "--task", TASK, "--q", "nowhere.safetensors"], "nowhere.safetensors does not exist"),
+])
+def test_bad_input_is_one_line_and_exit_code_2(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and message in error and error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_exit_code_of_the_process(tmp_path):
+    process = command("run", "--task", "x", "--agent", "mpq", "--seed", "0", "--out", str(tmp_path))
+    _, errors = process.communicate()
+    assert process.returncode == 2 and "Traceback" not in errors
+
+
+def test_a_truncated_checkpoint_is_refused_and_left_alone(tmp_path, capsys):
+    folder = tmp_path / TASK / "mpq-h8-real" / "seed-1000"
+    folder.mkdir(parents=True)
+    checkpoint = folder / "checkpoint.safetensors"
+    checkpoint.write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00{")
+    other = tmp_path / TASK / "mpq-h8-real" / "seed-0"
+    other.mkdir()
+    (other / "run.json").write_text("{}")
+    assert main(["run", *TINY, "--out", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "checkpoint.safetensors is damaged" in error and error.count("\n") == 1
+    assert checkpoint.read_bytes() == b"\x10\x00\x00\x00\x00\x00\x00\x00{" and (other / "run.json").read_text() == "{}"
+
+
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path, capsys, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiments, "_finish", stop)
+    with pytest.raises(KeyboardInterrupt):
+        experiments.run(TASK, "mpq", 1000, episodes=1, test_episodes=1, out=tmp_path, progress=False)
+    monkeypatch.undo()
+    assert main(["run", "--task", TASK, "--agent", "mpq", "--seed", "1000", "--episodes", "2", "--out", str(tmp_path)]) == 2
+    assert "belongs to a run of other settings" in capsys.readouterr().err
+
+
+def test_report_collects_frozen_runs_only(finished, tmp_path, capsys, monkeypatch):
+    with pytest.raises(ValueError, match="other settings than the frozen ones"):
+        experiments.report(finished, tmp_path)
+    assert not list(tmp_path.iterdir())
+    s = SETTINGS[TASK]
+    monkeypatch.setitem(SETTINGS, TASK, replace(s, mpq=replace(s.mpq, N=6)))
+    results = experiments.report(finished, tmp_path)
+    assert list(results.columns) == experiments.RESULT_COLUMNS
+    stored = pd.read_csv(tmp_path / "results.csv").iloc[0]
+    run = json.loads(next(finished.glob("*/*/seed-*/run.json")).read_text())
+    assert stored.cost_mean == pytest.approx(np.mean(run["best"]["cost"]), abs=1e-3)
+    assert (stored.agent, stored.horizon, stored.data, stored.seed) == ("mpq", 8, "real", 1000)
+
+
+def test_every_agent_has_settings_and_a_place_in_the_grid():
+    for name, settings in SETTINGS.items():
+        assert isinstance(settings, TaskSettings)
+        grid = settings.grid()
+        assert {agent for agent, _, _ in grid} == set(AGENTS)
+        assert len(set(grid)) == len(grid)
+        for agent, horizon, _ in grid:
+            settings.agent(agent, horizon)
+
+
+def test_stored_results_are_the_report_of_the_stored_runs(tmp_path):
+    """data/report is regenerated from data/runs, number by number."""
+    stored = experiments.data_dir()
+    experiments.report(stored / "runs", tmp_path)
+    for name in ("results.csv", "curves.csv"):
+        assert (tmp_path / name).read_text() == (stored / "report" / name).read_text()

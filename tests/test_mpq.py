@@ -1,0 +1,132 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.integrate import quad
+from scipy.stats import norm
+
+from mpqlib import tasks
+from mpqlib.mpq import MPQ, MPQSettings, evaluate
+from mpqlib.settings import SETTINGS
+
+TASK = tasks.make("pendulum_swingup")
+FROZEN = SETTINGS[TASK.name]
+SHORT = replace(FROZEN.mpq, N=3, T=30, M=4, validate_every=2, validation_episodes=3)
+
+
+def learner(settings=SHORT, seed=1000, data="real"):
+    system = TASK.true_system() if data == "real" else TASK.simulator()
+    return MPQ(TASK, settings, TASK.simulator(), system, seed)
+
+
+@pytest.mark.parametrize("name, value, allowed", [
+    ("N", 0, "integer >= 1"), ("T", 1.5, "integer >= 1"), ("N_update", 0, "integer >= 1"), ("K", 0, "integer >= 1"),
+    ("M", -1, "integer >= 1"), ("target_iterations", -1, "integer >= 0"), ("validate_every", 0, "integer >= 1"),
+    ("target_samples", 0, "integer >= 1"), ("target_network_rate", 0.0, r"\(0, 1\]"),
+    ("learning_rate", 0.0, "> 0"), ("output_scale", np.inf, "> 0"),
+])
+def test_bad_settings_name_value_and_range(name, value, allowed):
+    with pytest.raises(ValueError, match=allowed) as error:
+        replace(SHORT, **{name: value})
+    assert str(value) in str(error.value)
+
+
+def test_target_of_eq_17_against_quadrature():
+    """H = 1 on a known Q: y = c - gamma lam log E_prior[exp(-Q(s', a) / lam)], whatever U was optimised to."""
+    planner = replace(SHORT.planner, horizon=1, samples=20_000, lam=0.4, sigma=0.5, gamma=0.9)
+    m = learner(replace(SHORT, planner=planner, target_iterations=3))
+    m.target_planner.terminal_q = lambda s, a: (a[..., 0] - 0.5) ** 2 + s[..., 1]
+    next_states = np.array([[0.0, 0.3], [1.0, -0.7]])
+    eta = quad(lambda a: norm.pdf(a, scale=0.5) * np.exp(-((a - 0.5) ** 2) / 0.4), -2, 2)[0]
+    expected = np.array([1.0, 2.0]) + 0.9 * (-0.4 * np.log(eta) + next_states[:, 1])
+    np.testing.assert_allclose(m.targets(np.array([1.0, 2.0]), next_states), expected, atol=0.01)
+
+
+def test_targets_in_a_batch_are_those_one_by_one():
+    m = learner(replace(SHORT, target_samples=5000))
+    next_states = np.array([[0.1, 0.2], [3.0, -1.0]])
+    batch = m.targets(np.array([1.0, 2.0]), next_states)
+    for k in range(2):
+        one = m.targets(np.array([1.0 + k]), next_states[k:k + 1])
+        assert batch[k] == pytest.approx(one[0], abs=0.3)
+
+
+def test_algorithm_1_counts(monkeypatch):
+    s = replace(SHORT, N=5, N_update=2, K=16, M=7)
+    m, fits = learner(s), []
+    monkeypatch.setattr(m.q, "fit", lambda states, actions, y: fits.append((m.episode, len(states), len(y))))
+    m.train()
+    assert m.buffer.size == 5 * s.T
+    assert fits == [(2, 16, 16)] * 7 + [(4, 16, 16)] * 7
+    assert [row["episode"] for row in m.curve] == [0, 2, 4, 5]
+    # each transition is one step of the true system from the state before
+    x, a = m.buffer.states[:m.buffer.size], m.buffer.actions[:m.buffer.size]
+    np.testing.assert_allclose(m.buffer.next_states, TASK.step(x, a, TASK.true_parameters), atol=1e-12)
+    np.testing.assert_allclose(m.buffer.costs, TASK.cost(x, a))
+
+
+def test_domain_randomisation_draws_parameters_at_each_step():
+    m = learner(replace(SHORT, N=1, validation_episodes=1), data="dr")
+    m.train()
+    x, a, after = m.buffer.states, m.buffer.actions, m.buffer.next_states
+    assert not np.allclose(after, TASK.step(x, a, TASK.true_parameters), atol=1e-4)
+    gained = after[:, 1] - x[:, 1]
+    low = TASK.step(x, a, {"mass": 1.5, "length": 1.5})[:, 1] - x[:, 1]
+    high = TASK.step(x, a, {"mass": 0.9, "length": 0.9})[:, 1] - x[:, 1]
+    assert len(np.unique(np.round((gained - low) / (high - low), 3))) > 15  # not one world, but many
+
+
+def test_best_on_validation_is_returned():
+    m = learner(replace(SHORT, N=6, validate_every=1))
+    best = m.train()
+    rows = [row["cost"] for row in m.curve]
+    rng = np.random.default_rng(MPQ.VALIDATION_SEED)
+    m.planner.terminal_q = best
+    again = evaluate(TASK, m.planner, m.system, TASK.reset(3, rng), rng, m.settings.T)
+    assert again["cost"].mean() == pytest.approx(min(rows), rel=1e-12)
+
+
+@pytest.mark.parametrize("frozen", [FROZEN.mpq, FROZEN.softq])
+def test_state_and_restore_continue_bit_for_bit(frozen):
+    s = replace(frozen, N=4, T=30, M=4, validate_every=2, validation_episodes=2)
+    whole = learner(s)
+    whole.train()
+
+    class Stop(Exception):
+        pass
+
+    def stop(m):
+        if m.episode == 2:
+            raise Stop
+
+    half, rest = learner(s), learner(s)
+    with pytest.raises(Stop):
+        half.train(stop)
+    rest.restore(*half.state())
+    rest.train()
+    assert rest.curve == whole.curve and rest.episode_costs == whole.episode_costs
+    for name, value in whole.state()[0].items():
+        np.testing.assert_array_equal(value, rest.state()[0][name], err_msg=name)
+
+
+def test_target_network_follows_slowly():
+    m = learner(replace(FROZEN.softq, N=1, T=30, M=5, validation_episodes=1))
+    start = m.q.tensors()["0.weight"]
+    m.train()
+    moved, followed = (np.abs(q.tensors()["0.weight"] - start).max() for q in (m.q, m.target_q))
+    assert 0 < followed < 0.5 * moved
+
+
+def test_mpq_learns_to_swing_up():
+    """The real thing, at the frozen settings but 15 episodes; MPPI with the same planner fails."""
+    s = replace(FROZEN.mpq, N=15, validate_every=5, validation_episodes=10)
+    m = learner(s)
+    before = m.planner
+    m.train()
+    assert m.curve[0]["success"] == 0
+    assert min(row["cost"] for row in m.curve) < 450
+    assert max(row["success"] for row in m.curve) >= 0.9
+    rng = np.random.default_rng(0)
+    before.terminal_q = None
+    vanilla = evaluate(TASK, before, TASK.true_system(), TASK.reset(10, rng), rng)
+    assert vanilla["success"].mean() == 0 and vanilla["cost"].mean() > 900
