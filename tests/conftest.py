@@ -42,6 +42,13 @@ def html(root):
     return folder
 
 
+def pytest_configure(config):
+    try:
+        house.without()
+    except SystemExit as error:
+        raise pytest.UsageError(str(error)) from None
+
+
 def pytest_collection_modifyitems(config, items):
     parts = house.without()
     LEFT_OUT.extend(item for item in items if any(item.get_closest_marker(part) for part in parts))
