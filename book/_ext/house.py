@@ -55,7 +55,7 @@ def system(*parts):
             subprocess.run(["apt-get", "update", "-qq"], **quiet)
             subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages], **quiet)
         if part == "browser" and not have(part):
-            subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"])
+            subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], capture_output=True)
         if not have(part):
             print(f"MISSING: {part}, needed for {purpose} (Debian: sudo apt-get install {' '.join(packages)}). "
                   f"Its tests will fail; to leave them out: make test MPQ_WITHOUT={part}")
@@ -67,7 +67,7 @@ def vendor():
     for name in ("package.json", "package-lock.json"):
         shutil.copy(ROOT / "book/_ext/vendor" / name, VENDOR)
     env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", "--fetch-retries=1"]
+    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=silent", "--fetch-retries=1"]
     if subprocess.run(command, cwd=VENDOR, env=env).returncode:
         print("MathJax could not be fetched from npm: the pages will load it from a CDN and need the network.")
         return
