@@ -23,15 +23,16 @@ class TaskSettings:
             `softq_budget` is the same with MPQ's number of minibatches M per update.
         mppi: vanilla MPPI with the biased simulator; its horizon is replaced by each of `horizons`.
         horizons: horizons at which vanilla MPPI is reported.
-        true_horizon: horizon of MPPI with the true dynamics.
-        budget: horizon -> samples with which vanilla MPPI takes as long per control step as MPQ.
+        mppi_true: MPPI with the true dynamics.
+        budget: horizon -> samples with which vanilla MPPI takes as much CPU time per control step
+            as MPQ takes per training step, learning included.
     """
 
     mpq: MPQSettings
     softq: MPQSettings
     mppi: MPPISettings
     horizons: tuple[int, ...]
-    true_horizon: int
+    mppi_true: MPPISettings
     budget: dict[int, int]
 
     def agent(self, agent: str, horizon: int | None = None) -> MPQSettings | MPPISettings:
@@ -50,7 +51,7 @@ class TaskSettings:
         if agent == "mppi":
             return replace(self.mppi, horizon=self.mppi.horizon if horizon is None else horizon)
         if agent == "mppi_true":
-            return replace(self.mppi, horizon=self.true_horizon if horizon is None else horizon)
+            return replace(self.mppi_true, horizon=self.mppi_true.horizon if horizon is None else horizon)
         if agent == "mppi_budget":
             horizon = self.mppi.horizon if horizon is None else horizon
             if horizon not in self.budget:
@@ -63,7 +64,7 @@ class TaskSettings:
         return [("mpq", self.mpq.planner.horizon, "real"), ("mpq", self.mpq.planner.horizon, "dr"),
                 ("softq", 1, "real"), ("softq_budget", 1, "real"),
                 *(("mppi", h, "none") for h in self.horizons),
-                ("mppi_true", self.true_horizon, "none"),
+                ("mppi_true", self.mppi_true.horizon, "none"),
                 *(("mppi_budget", h, "none") for h in self.budget)]
 
 
@@ -76,9 +77,9 @@ SETTINGS = {
     PendulumSwingup.name: TaskSettings(
         mpq=_PENDULUM_MPQ,
         softq=replace(_PENDULUM_MPQ, planner=replace(_PENDULUM, horizon=1), target_network_rate=0.05, M=100),
-        mppi=_PENDULUM,
+        mppi=replace(_PENDULUM, lam=0.5, beta=0.8),
+        mppi_true=replace(_PENDULUM, horizon=32, sigma=4.0, gamma=1.0),
         horizons=(8, 16, 32, 64),
-        true_horizon=32,
-        budget={8: 100, 16: 100},
+        budget={8: 4500, 16: 2200, 32: 1000, 64: 400},
     ),
 }
