@@ -46,7 +46,11 @@ env: $(STAMP) ## the environment in .venv
 $(MATHJAX): book/_ext/vendor/package-lock.json | $(STAMP)
 	@$(HOUSE) vendor
 
-book: $(STAMP) $(MATHJAX) ## execute the notebooks and build the HTML in _build/html
+# jupyter-cache knows a notebook's code only: results of an older library or older data must go.
+_build/executed-with: $(STAMP) $(shell find mpqlib data -type f ! -name '*.pyc' 2>/dev/null)
+	@rm -rf _build/.jupyter_cache _build/.doctrees; mkdir -p _build; touch $@
+
+book: $(STAMP) $(MATHJAX) _build/executed-with ## execute the notebooks and build the HTML in _build/html
 	@$(HOUSE) system gl
 	@[ _build/html/index.html -nt _toc.yml ] || rm -rf _build/html _build/.doctrees
 	.venv/bin/jupyter-book build book --config _config.yml --toc "$(CURDIR)/_toc.yml" --path-output . -W -n --keep-going \

@@ -8,6 +8,7 @@ import sys
 import tomllib
 import venv
 
+import house
 import pytest
 import yaml
 from packaging.requirements import Requirement
@@ -84,14 +85,15 @@ def test_one_repository_address(root, config):
             assert other.removesuffix(".git") == url, f"{path.name}: {other}"
 
 
-def test_one_version(root, project):
+def test_one_version(root, project, config):
     import mpqlib
 
     version = project["version"]
     assert getattr(mpqlib, "__version__", version) == version
     assert yaml.safe_load((root / "CITATION.cff").read_text())["version"] == version
     for path in (root / "book").glob("*.ipynb"):
-        assert set(re.findall(r"mpq-book@v([0-9.]+)", path.read_text())) <= {version}, path.name
+        installed = re.findall(re.escape(config["repository"]["url"]) + r"@v([0-9.]+)", path.read_text())
+        assert set(installed) == {version}, path.name
 
 
 def test_no_download_address_in_lock_files(root):
@@ -133,7 +135,7 @@ def alone(root, wheel):
 
 
 def run_alone(python, folder, *arguments):
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV"))} | {"MPLBACKEND": "agg"}
     return subprocess.run([python, *arguments], cwd=folder, env=clean, capture_output=True, text=True, timeout=300)
 
 
@@ -160,3 +162,28 @@ def test_wheel_command(alone, tmp_path):
     done = run_alone(alone, tmp_path, "-m", "mpqlib", "--help")
     assert done.returncode == 0, done.stderr
     assert all(command in done.stdout for command in ("run", "sweep", "evaluate", "report"))
+
+
+COLAB = """
+import json, sys, types
+for name in ("google", "google.colab", "google.colab.output"):
+    sys.modules[name] = types.ModuleType(name)
+sys.modules["google.colab"].output = sys.modules["google.colab.output"]
+sys.modules["google.colab.output"].enable_custom_widget_manager = lambda: None
+
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance()
+for cell in json.load(open(sys.argv[1]))["cells"]:
+    if cell["cell_type"] == "code":
+        shell.run_cell("".join(cell["source"])).raise_error()
+"""
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("notebook", sorted((house.ROOT / "book").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_notebook_runs_with_the_wheel_alone(root, alone, notebook, tmp_path):
+    """As in Colab: the wheel, Colab's widgets, an empty folder, no other file of the repository."""
+    subprocess.run([alone, "-m", "pip", "install", "--quiet", "--constraint", root / "constraints.txt", "anywidget", "ipywidgets"],
+                   check=True)
+    done = run_alone(alone, tmp_path, "-c", COLAB, notebook)
+    assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-3000:]
