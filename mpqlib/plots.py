@@ -10,8 +10,8 @@ import numpy as np
 from scipy.stats import bootstrap
 
 # Meaning -> colour; the stylesheet of the book and the explorers use the same.
-COLOURS = {"true": "#009E73", "biased": "#D55E00", "mpq": "#0072B2", "mppi": "#E69F00", "mppi_true": "#009E73",
-           "softq": "#CC79A7", "softq_budget": "#CC79A7", "dr": "#56B4E9", "mppi_budget": "#E69F00", "prior": "#999999"}
+COLOURS = {"true": "#009E73", "biased": "#D55E00", "mpq": "#0072B2", "mppi": "#E69F00", "mppi_true": "#56B4E9",
+           "softq": "#CC79A7", "softq_budget": "#CC79A7", "dr": "#B5A800", "mppi_budget": "#E69F00", "prior": "#808080"}
 DASHES = {"mpq": "-", "dr": (0, (6, 2)), "softq": (0, (4, 1, 1, 1)), "softq_budget": ":", "mppi": "--",
           "mppi_true": (0, (8, 2, 2, 2)), "mppi_budget": ":"}
 MARKERS = {"mpq": "o", "dr": "s", "softq": "D", "softq_budget": "d", "mppi": "^", "mppi_true": "v", "mppi_budget": "<"}
@@ -219,3 +219,41 @@ def film(task, episodes, size=240, every=1):
         draw.text((size / 2, bar / 2), caption, fill="white", font=font, anchor="mm")
         tiles.append([np.concatenate([np.asarray(strip), task.render(state, size)]) for state in states[::every]])
     return np.stack([np.concatenate(row, axis=1) for row in zip(*tiles)])
+
+
+def video(frames, seconds, text, qp=30):
+    """A looped h264 video inside the page; it waits to be started where the reader asked for less motion.
+
+    Args:
+        frames: (n, height, width, 3) uint8, such as `film` gives; height and width even.
+        seconds: time between frames.
+        text: what there is to see, in words.
+        qp: quantisation, 0 (largest file) to 51.
+
+    Returns:
+        IPython HTML: the video with its last frame as still, or the still alone where ffmpeg is missing.
+    """
+    import base64
+    import html
+    import io
+
+    import mediapy
+    from IPython.display import HTML
+    from PIL import Image
+
+    still = io.BytesIO()
+    Image.fromarray(frames[-1]).quantize(32).save(still, "PNG", optimize=True)
+    picture, text = base64.b64encode(still.getvalue()).decode(), html.escape(text)
+    try:
+        from imageio_ffmpeg import get_ffmpeg_exe
+
+        mediapy.set_ffmpeg(get_ffmpeg_exe())
+    except ImportError:
+        pass  # the system's own
+    try:
+        film = base64.b64encode(mediapy.compress_video(frames, fps=1 / seconds, qp=qp)).decode()
+    except RuntimeError:
+        return HTML(f'<img alt="{text}" src="data:image/png;base64,{picture}">')
+    return HTML(f'<video controls loop muted playsinline aria-label="{text}" poster="data:image/png;base64,{picture}" '
+                "onloadeddata=\"matchMedia('(prefers-reduced-motion: reduce)').matches || this.play()\" "
+                f'src="data:video/mp4;base64,{film}"></video>')
