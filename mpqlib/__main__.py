@@ -1,4 +1,4 @@
-"""Command line: python -m mpqlib run | sweep | evaluate | report | bench, each with --help."""
+"""Command line: python -m mpqlib run | sweep | evaluate | report | develop | bench, each with --help."""
 
 import sys
 
@@ -7,7 +7,7 @@ import tyro
 from mpqlib import benchmarks, experiments
 
 COMMANDS = {"run": experiments.run, "sweep": experiments.sweep, "evaluate": experiments.evaluate_file,
-            "report": experiments.report, "bench": benchmarks.bench}
+            "report": experiments.report, "develop": experiments.develop, "bench": benchmarks.bench}
 
 
 def main(arguments=None) -> int:

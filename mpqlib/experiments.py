@@ -13,6 +13,7 @@ import time
 from dataclasses import asdict, replace
 from functools import cache
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 
 import joblib
@@ -26,7 +27,7 @@ from mpqlib import tasks
 from mpqlib.mppi import MPPI, MPPISettings
 from mpqlib.mpq import MPQ, MPQSettings, evaluate
 from mpqlib.qfunction import QFunction, read_tensors, write_tensors
-from mpqlib.settings import DATA, SETTINGS
+from mpqlib.settings import DATA, SETTINGS, TRIED
 
 RESULT_COLUMNS = ["task", "agent", "horizon", "data", "seed", "train_episodes", "test_episodes", "success_mean",
                   "cost_mean", "control_ms", "cpu_s", "commit", "success_last", "cost_last", "samples", "iterations"]
@@ -288,6 +289,49 @@ def report(runs: Path = Path("data/runs"), out: Path = Path("data/report")) -> p
     return results
 
 
+def develop(task: str = "pendulum_swingup", seeds: tuple[int, ...] = (1000, 1001, 1002, 1003), jobs: int = 1,
+            out: Path = Path("data/report/development.csv")) -> pd.DataFrame:
+    """Try the settings listed in `mpqlib.settings.TRIED` on development seeds, which the book never reports.
+
+    Args:
+        task: such as pendulum_swingup.
+        seeds: development seeds, >= 1000.
+        jobs: processes at a time.
+        out: table to write.
+
+    Returns:
+        One row per agent, combination of settings and seed, with success and cost: of 30 test
+        episodes for MPPI, averaged over all validations for agents that learn.
+
+    Raises:
+        ValueError: if a seed is below 1000.
+    """
+    if min(seeds) < 1000:
+        raise ValueError(f"seeds are {seeds}; development seeds are >= 1000")
+    task_settings(task)
+    work = [(agent, dict(zip(grid, values)), seed) for agent, grid in TRIED[task].items()
+            for values in product(*grid.values()) for seed in seeds]
+    results = joblib.Parallel(n_jobs=jobs, return_as="generator")(joblib.delayed(_try)(task, *one) for one in work)
+    table = pd.DataFrame(tqdm(results, total=len(work), unit="trial", desc=task))
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    table.round(4).to_csv(out, index=False)
+    return table
+
+
+def _try(task, agent, changes, seed) -> dict:
+    task, settings = tasks.make(task), replace(SETTINGS[task].agent(agent), **changes)
+    with threadpool_limits(1):
+        if isinstance(settings, MPQSettings):
+            learner = MPQ(task, settings, task.simulator(), task.true_system(), seed)
+            learner.train()
+            outcome = {key: np.mean([row[key] for row in learner.curve]) for key in ("success", "cost")}
+        else:
+            model = task.true_system() if agent == "mppi_true" else task.simulator()
+            tested = _test(task, MPPI(settings, model, task.cost), seed, 30)
+            outcome = {key: np.mean(tested[key]) for key in ("success", "cost")}
+    return {"task": task.name, "agent": agent, "seed": seed, **outcome, **changes}
+
+
 def load_planner(task, path) -> MPPI:
     """The planner of a stored Q function: its settings from the file's header, the biased simulator.
 
@@ -318,6 +362,8 @@ def evaluate_file(task: str, q: Path, episodes: int = 100, seed: int = 0) -> dic
 
 def summary(result) -> str:
     """What a command prints at its end: a line for a run, a table for a report or benchmark."""
+    if isinstance(result, pd.DataFrame) and "success_mean" not in result:
+        return f"{len(result)} trials"
     if isinstance(result, pd.DataFrame):
         columns = ["success_mean", "cost_mean", "success_last", "cost_last", "control_ms", "cpu_s"]
         return result.groupby(["task", "agent", "horizon", "data"])[columns].mean().round(3).to_string()

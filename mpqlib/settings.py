@@ -83,3 +83,16 @@ SETTINGS = {
         budget={8: 4500, 16: 2200, 32: 1000, 64: 400},
     ),
 }
+
+# What was tried on development seeds before the settings above were frozen: agent -> setting -> values.
+# Rule: lowest mean cost, for MPPI at its best horizon, for what learns averaged over its validations.
+TRIED = {
+    PendulumSwingup.name: {
+        "mppi": {"horizon": (8, 16, 32, 64), "gamma": (0.95, 1.0), "beta": (0.0, 0.8), "sigma": (1.0, 2.0, 4.0),
+                 "lam": (0.05, 0.15, 0.5, 2.0, 8.0)},
+        "mppi_true": {"horizon": (16, 32, 64), "gamma": (0.95, 1.0), "beta": (0.0, 0.8), "sigma": (1.0, 2.0, 4.0),
+                      "lam": (0.05, 0.15, 0.5, 2.0, 8.0)},
+        "softq": {"target_network_rate": (0.01, 0.05, 0.2), "M": (30, 100)},
+        "mpq": {"target_iterations": (0, 3)},
+    },
+}

@@ -13,7 +13,7 @@ import pytest
 
 from mpqlib import experiments
 from mpqlib.__main__ import main
-from mpqlib.settings import AGENTS, SETTINGS, TaskSettings
+from mpqlib.settings import AGENTS, SETTINGS, TRIED, TaskSettings
 
 TASK = "pendulum_swingup"
 TINY = ["--task", TASK, "--agent", "mpq", "--seed", "1000", "--episodes", "6", "--test-episodes", "3"]
@@ -127,6 +127,7 @@ def test_evaluate_reproduces_the_test_of_a_run(finished, capsys):
     (["run", "--task", TASK, "--agent", "mppi", "--seed", "0", "--test-episodes", "0"], "test_episodes is 0"),
     (["sweep", "--task", "x"], "unknown task 'x'"),
     (["sweep", "--agents", "mpq-h99"], "unknown agents ['mpq-h99']"),
+    (["develop", "--seeds", "3"], "development seeds are >= 1000"),
     (["report", "--runs", "nowhere"], "no finished run under nowhere"),
     (["evaluate", "--task", TASK, "--q", "nowhere.safetensors"], "nowhere.safetensors does not exist"),
 ])
@@ -192,6 +193,21 @@ def test_every_agent_has_settings_and_a_place_in_the_grid():
         assert len(set(grid)) == len(grid)
         for agent, horizon, _ in grid:
             settings.agent(agent, horizon)
+
+
+def test_frozen_settings_are_the_best_of_what_was_tried():
+    """By the rule in mpqlib.settings: lowest mean cost over the development seeds."""
+    table = pd.read_csv(experiments.data_dir() / "report" / "development.csv")
+    assert table.seed.min() >= 1000
+    for (task, agent), trials in table.groupby(["task", "agent"]):
+        tried = TRIED[task][agent]
+        means = trials.groupby(list(tried)).cost.mean()
+        assert len(means) == np.prod([len(values) for values in tried.values()])
+        best = dict(zip(tried, means.idxmin()))
+        frozen = SETTINGS[task].agent(agent)
+        if agent == "mppi":
+            best.pop("horizon")  # reported at each horizon, with the settings of its best one
+        assert best == {name: getattr(frozen, name) for name in best}
 
 
 def test_stored_results_are_the_report_of_the_stored_runs(tmp_path):
