@@ -79,7 +79,7 @@ def _stage(size):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(size / 100, size / 100), dpi=100)
+    figure = Figure(figsize=(size / 100, size / 100), dpi=100, layout="none")
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, 1), xlim=(-1.3, 1.3), ylim=(-1.3, 1.3))
     axes.axis("off")

@@ -1,0 +1,113 @@
+import re
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.text import Text
+
+from mpqlib import plots, tasks
+from mpqlib.mppi import MPPI
+from mpqlib.qfunction import QFunction
+from mpqlib.settings import AGENTS, SETTINGS
+
+TASK = tasks.make("pendulum_swingup")
+
+
+@pytest.fixture(autouse=True)
+def style():
+    with plt.style.context([]):
+        plots.use_style()
+        yield
+    plt.close("all")
+
+
+def drawn(figure):
+    """The figure as RGBA; drawing it finds errors that making it does not."""
+    figure.canvas.draw()
+    return np.asarray(figure.canvas.buffer_rgba())
+
+
+def tables():
+    rng, rows, curves = np.random.default_rng(0), [], []
+    for agent, horizon, data in SETTINGS[TASK.name].grid():
+        for seed in range(4):
+            cost = rng.uniform(300, 1200)
+            rows.append({"agent": agent, "horizon": horizon, "data": data, "seed": seed, "cost_mean": cost,
+                         "success_mean": rng.uniform(), "control_ms": rng.uniform(0.1, 2)})
+            if data != "none":
+                curves += [{"agent": agent, "horizon": horizon, "data": data, "seed": seed, "episode": e, "minutes": e / 6,
+                            "test_cost": cost + 100 / (e + 1), "test_success": rng.uniform()} for e in range(0, 30, 5)]
+    return pd.DataFrame(rows), pd.DataFrame(curves)
+
+
+def test_every_agent_has_a_colour_a_dash_a_marker_and_a_name():
+    looks = {}
+    for agent in {*AGENTS, "dr"}:
+        looks[agent] = (plots.COLOURS[agent], str(plots.DASHES[agent]), plots.MARKERS[agent])
+        assert plots.NAMES[agent]
+    assert len(set(looks.values())) == len(looks)  # told apart by more than colour alone
+    assert len({look[1:] for look in looks.values()}) == len(looks)
+
+
+def test_the_stylesheet_of_the_book_has_the_same_colours(root):
+    css = (root / "book" / "assets" / "mpq.css").read_text()
+    found = dict(re.findall(r"--mpq-([a-z-]+): (#[0-9a-f]{6});", css.split("}")[0]))
+    for name, colour in found.items():
+        assert plots.COLOURS[name.replace("-", "_")].lower() == colour
+    assert len(found) >= 8
+
+
+@pytest.mark.parametrize("column, x", [("test_cost", "episode"), ("test_success", "minutes")])
+def test_learning_curves_show_the_means(column, x):
+    results, curves = tables()
+    references = results[results.data == "none"]
+    figure = plots.learning_curves(curves, column, references, x)
+    axes = figure.axes[0]
+    for (agent, horizon, data), group in curves.groupby(["agent", "horizon", "data"]):
+        mean = group.groupby(x)[column].mean()
+        assert any(len(line.get_xdata()) == len(mean) and np.allclose(line.get_ydata(), mean) for line in axes.lines), agent
+    names = {text.get_text() for text in axes.texts}
+    assert names == {plots.agent_name(*key) for key in SETTINGS[TASK.name].grid()}
+    assert drawn(figure)[0, 0, 3] == 0  # transparent
+
+
+def test_labels_at_the_ends_do_not_overlap():
+    _, curves = tables()
+    curves["test_cost"] = 400 + curves.seed  # all lines at one height
+    figure = plots.learning_curves(curves)
+    drawn(figure)
+    boxes = sorted((Text.get_window_extent(text) for text in figure.axes[0].texts), key=lambda box: box.y0)
+    assert all(below.y1 <= above.y0 + 1 for below, above in zip(boxes, boxes[1:]))
+
+
+@pytest.mark.parametrize("function", [plots.final_results, plots.cost_against_time])
+def test_result_figures_have_a_point_per_agent(function):
+    results, _ = tables()
+    figure = function(results)
+    labels = {text.get_text().strip() for text in [*figure.axes[0].get_yticklabels(), *figure.axes[0].texts]}
+    assert {plots.agent_name(*key) for key in SETTINGS[TASK.name].grid()} <= labels
+    drawn(figure)
+
+
+def test_interval_covers_the_mean_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(200):
+        low, high = plots.interval(rng.normal(size=20))
+        covered += low <= 0 <= high
+    assert 0.87 <= covered / 200 <= 0.99
+    assert plots.interval([3.0]) == (3.0, 3.0)
+
+
+def test_pictures_of_the_pendulum():
+    rng = np.random.default_rng(0)
+    planner = MPPI(SETTINGS[TASK.name].mppi, TASK.simulator(), TASK.cost)
+    plan = planner.plan(TASK.reset(1, rng)[0], rng)
+    states = TASK.true_system()(TASK.reset(3, rng), rng.uniform(-2, 2, (3, 40, 1)), rng)
+    for figure in (plots.plan(TASK, plan, plan.states[0]), plots.angles(TASK, {("mpq", "a"): states, ("mppi", "b"): states}),
+                   plots.q_landscape(TASK, {"first": QFunction(TASK), "second": QFunction(TASK, 1)}, {"first": states[0]})):
+        assert drawn(figure)[..., 3].max() > 0
+    frames = plots.film(TASK, {("mpq", "MPQ"): states[0], ("mppi", "MPPI"): states[1]}, size=120, every=10)
+    assert frames.shape[0] == 5 and frames.shape[2] == 240 and frames.dtype == np.uint8
+    assert not np.array_equal(frames[0], frames[-1])
