@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from mpqlib import tasks
 from mpqlib.experiments import provenance
@@ -34,15 +33,14 @@ def bench(out: Path = Path("data/benchmarks/planner.json"), rounds: int = 15) ->
         ValueError: if pytorch_mppi is not installed.
     """
     rows = []
-    with threadpool_limits(1):
-        for N, H in SIZES:
-            settings = replace(SETTINGS["pendulum_swingup"].mppi, samples=N, horizon=H, gamma=1.0)  # the peer has no discount
-            task = tasks.make("pendulum_swingup")
-            ours, peer = _our_step(task, settings), _pytorch_mppi_step(task, settings)
-            ours_ms, peer_ms = np.median([[_milliseconds(ours), _milliseconds(peer)] for _ in range(rounds)], axis=0)
-            rows.append({"name": f"pendulum N={N} H={H}", "task": task.name, "N": N, "H": H, "threads": 1,
-                         "ours_ms": round(ours_ms, 4), "peer": "pytorch_mppi", "peer_ms": round(peer_ms, 4),
-                         "ratio": round(peer_ms / ours_ms, 2)})
+    for N, H in SIZES:
+        settings = replace(SETTINGS["pendulum_swingup"].mppi, samples=N, horizon=H, gamma=1.0)  # the peer has no discount
+        task = tasks.make("pendulum_swingup")
+        ours, peer = _our_step(task, settings), _pytorch_mppi_step(task, settings)
+        ours_ms, peer_ms = np.median([[_milliseconds(ours), _milliseconds(peer)] for _ in range(rounds)], axis=0)
+        rows.append({"name": f"pendulum N={N} H={H}", "task": task.name, "N": N, "H": H, "threads": 1,
+                     "ours_ms": round(ours_ms, 4), "peer": "pytorch_mppi", "peer_ms": round(peer_ms, 4),
+                     "ratio": round(peer_ms / ours_ms, 2)})
     result = {"rows": rows, **provenance()}
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     Path(out).write_text(json.dumps(result, indent=1) + "\n")

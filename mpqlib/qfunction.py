@@ -12,8 +12,11 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
+from threadpoolctl import threadpool_limits
 
-torch.set_num_threads(1)  # the networks are small: threads cost more than they bring, and change the sums
+# The networks are small: a second thread costs more than it brings, and changes the sums.
+torch.set_num_threads(1)
+threadpool_limits(1)
 
 
 class QFunction:
