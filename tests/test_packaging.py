@@ -187,3 +187,23 @@ def test_notebook_runs_with_the_wheel_alone(root, alone, notebook, tmp_path):
                    check=True)
     done = run_alone(alone, tmp_path, "-c", COLAB, notebook)
     assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-3000:]
+
+
+LAYERS = ["boltzmann", "softmdp", "randomization", "rollout", "mppi", "tasks", "qfunction", "mpq", "settings", "plots",
+          "experiments", "benchmarks", "__main__"]
+
+
+def test_imports_point_downwards(root):
+    """Theory knows nothing of tasks, tasks nothing of learning."""
+    for path in (root / "mpqlib").rglob("*.py"):
+        module = path.relative_to(root / "mpqlib").parts[0].removesuffix(".py")
+        if module == "__init__":
+            continue
+        imported = re.findall(r"^\s*from mpqlib(?:\.(\w+)\S*)? import (\w+)", path.read_text(), re.M)
+        for name in {first or second for first, second in imported} - {"__version__"}:
+            assert name == module or LAYERS.index(name) < LAYERS.index(module), f"{module} imports {name}"
+    forbidden = {"tasks": ("qfunction", "mpq", "mppi"), "mppi": ("tasks",), "plots": ("experiments",)}
+    for module, names in forbidden.items():
+        sources = [root / "mpqlib" / f"{module}.py", *(root / "mpqlib" / module).glob("*.py")]
+        for path in filter(lambda p: p.exists(), sources):
+            assert not re.search(rf"mpqlib\.(?:{'|'.join(names)})\b", path.read_text()), path
