@@ -12,7 +12,7 @@ from conftest import toc_pages
 from PIL import Image
 
 PAGES = toc_pages(house.ROOT)
-EXTRA = {"genindex", "search"}  # pages that Sphinx adds
+EXTRA = {"genindex", "search", "prf-prf"}  # pages that Sphinx and sphinx-proof add
 
 
 @pytest.fixture(scope="session")
