@@ -60,7 +60,7 @@ def learning_curves(curves, column="test_cost", references=None, x="episode"):
         key = meaning(agent, data)
         table = group.pivot(index=x, columns="seed", values=column)
         low, high = np.array([interval(row) for row in table.to_numpy()]).T
-        axes.plot(table.index, table, color=COLOURS[key], linewidth=0.5, alpha=0.25)
+        axes.plot(table.index, table, color=COLOURS[key], linewidth=0.6, alpha=0.35)
         axes.fill_between(table.index, low, high, color=COLOURS[key], alpha=0.2, linewidth=0)
         axes.plot(table.index, table.mean(axis=1), color=COLOURS[key], linestyle=DASHES[key],
                   marker=MARKERS[key], markersize=4, markevery=2)
@@ -73,60 +73,104 @@ def learning_curves(curves, column="test_cost", references=None, x="episode"):
             ends.append((group[value].mean(), agent_name(agent, horizon, data), COLOURS[key]))
     axes.set(xlabel={"episode": "training episodes", "minutes": "minutes on the system that gives the data"}[x],
              ylabel={"test_cost": "cost of a test episode", "test_success": "success rate"}[column])
+    if column == "test_cost":
+        _logarithmic(axes, "y")
     _label_lines(axes, ends)
     return figure
 
 
+def _logarithmic(axes, which):
+    """Make the "x" or "y" axis logarithmic, with plain numbers."""
+    from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
+
+    axis = getattr(axes, f"{which}axis")
+    getattr(axes, f"set_{which}scale")("log")
+    axis.set_major_locator(FixedLocator([digit * 10.0**power for power in range(-3, 6) for digit in (1, 2, 3, 4, 6)]))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+
+
 def _label_lines(axes, ends):
     """Write each line's name at its right end, moved apart where they would overlap."""
-    low, high = axes.get_ylim()
-    gap = (high - low) * 0.065
+    to_fraction = axes.transData + axes.transAxes.inverted()
     ends = sorted(ends, key=lambda end: end[0])
-    heights = np.array([value for value, _, _ in ends])
-    for _ in range(200):
+    tips = np.array([to_fraction.transform((1.0, value))[1] for value, _, _ in ends])
+    heights, gap = tips.copy(), 0.068
+    for _ in range(500):
         for i in range(len(heights) - 1):
             if (overlap := gap - (heights[i + 1] - heights[i])) > 1e-9:
                 heights[i] -= overlap / 2
                 heights[i + 1] += overlap / 2
-    heights += max(0.0, low + gap / 2 - heights.min()) if len(heights) else 0.0
-    for (value, name, colour), height in zip(ends, heights):
-        axes.annotate(name, (1.0, value), (1.03, height), xycoords=("axes fraction", "data"),
-                      textcoords=("axes fraction", "data"), va="center", color=colour, annotation_clip=False,
-                      arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6})
+        if len(heights):
+            heights[0] = max(heights[0], 0.0)
+    for (_, name, colour), tip, height in zip(ends, tips, heights):
+        axes.annotate(name, (1.0, tip), (1.06, height), xycoords="axes fraction", textcoords="axes fraction",
+                      va="center", color=colour, annotation_clip=False,
+                      arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "relpos": (0, 0.5),
+                                  "shrinkA": 1, "shrinkB": 0})
 
 
-def final_results(results, column="cost_mean"):
-    """Final cost or success per agent: each seed a dot, the mean and its 95 % interval.
+def final_results(results, columns=("cost_mean", "success_mean")):
+    """Final results per agent: each seed a dot, the mean and its 95 % interval; a panel per column.
 
     Args:
         results: rows of data/report/results.csv of one task.
-        column: cost_mean or success_mean.
+        columns: of results; agents are in the order of the first one.
     """
+    first = columns[0]
     groups = list(results.groupby(["agent", "horizon", "data"]))
-    groups.sort(key=lambda item: item[1][column].mean(), reverse=column == "cost_mean")
-    figure, axes = plt.subplots(figsize=(6.8, 0.4 + 0.34 * len(groups)))
-    for height, ((agent, horizon, data), group) in enumerate(groups):
-        key = meaning(agent, data)
-        low, high = interval(group[column])
-        axes.plot(group[column], np.full(len(group), height), MARKERS[key], color=COLOURS[key], alpha=0.35, markersize=4)
-        axes.plot([low, high], [height, height], color=COLOURS[key], linewidth=5, alpha=0.6, solid_capstyle="butt")
-        axes.plot(group[column].mean(), height, "|", color=COLOURS[key], markersize=14, markeredgewidth=2)
-    axes.set_yticks(range(len(groups)), [agent_name(*key) for key, _ in groups])
-    axes.set_xlabel({"cost_mean": "cost of a test episode", "success_mean": "success rate"}[column])
-    axes.grid(axis="x")
+    groups.sort(key=lambda item: item[1][first].mean(), reverse=first.startswith("cost"))
+    figure, panels = plt.subplots(1, len(columns), figsize=(6.8, 0.6 + 0.3 * len(groups)), sharey=True, squeeze=False)
+    for axes, column in zip(panels[0], columns):
+        for height, ((agent, horizon, data), group) in enumerate(groups):
+            key = meaning(agent, data)
+            low, high = interval(group[column])
+            axes.plot(group[column], np.full(len(group), height), MARKERS[key], color=COLOURS[key], alpha=0.35, markersize=4)
+            axes.plot([low, high], [height, height], color=COLOURS[key], linewidth=5, alpha=0.6, solid_capstyle="butt")
+            axes.plot(group[column].mean(), height, "|", color=COLOURS[key], markersize=14, markeredgewidth=2)
+        name, _, which = column.partition("_")
+        axes.set_xlabel({"cost": "cost of a test episode", "success": "success rate"}[name]
+                        + (", last parameters" if which == "last" else ""))
+        if name == "cost":
+            _logarithmic(axes, "x")
+        axes.grid(axis="x")
+    panels[0, 0].set_yticks(range(len(groups)), [agent_name(*key) for key, _ in groups])
     return figure
 
 
 def cost_against_time(results):
-    """Test cost against CPU milliseconds per control step, one point per agent with its interval."""
-    figure, axes = plt.subplots()
-    for (agent, horizon, data), group in results.groupby(["agent", "horizon", "data"]):
-        key = meaning(agent, data)
-        low, high = interval(group["cost_mean"])
-        x, y = group["control_ms"].median(), group["cost_mean"].mean()
-        axes.errorbar(x, y, [[y - low], [high - y]], fmt=MARKERS[key], color=COLOURS[key], capsize=2)
-        axes.annotate(f" {agent_name(agent, horizon, data)}", (x, y), color=COLOURS[key], fontsize=8, va="center")
-    axes.set(xlabel="CPU milliseconds per control step", ylabel="cost of a test episode", xscale="log")
+    """Test cost against CPU milliseconds per control step, one point per agent with its interval.
+
+    The horizons of one kind of MPPI are joined by a line.
+    """
+    figure, axes = plt.subplots(figsize=(6.8, 4.2))
+    labels = []
+    for (agent, data), family in results.groupby(["agent", "data"]):
+        key, points = meaning(agent, data), []
+        for horizon, group in family.groupby("horizon"):
+            low, high = interval(group["cost_mean"])
+            x, y = group["control_ms"].median(), group["cost_mean"].mean()
+            axes.errorbar(x, y, [[y - low], [high - y]], fmt=MARKERS[key], color=COLOURS[key], capsize=2)
+            points.append((x, y))
+            labels.append((x, y, agent_name(agent, horizon, data), COLOURS[key]))
+        axes.plot(*zip(*points), color=COLOURS[key], linestyle=DASHES[key], linewidth=0.8)
+    axes.set(xlabel="CPU milliseconds per control step", ylabel="cost of a test episode")
+    _logarithmic(axes, "x")
+    _logarithmic(axes, "y")
+    axes.margins(x=0.06, y=0.08)
+    figure.canvas.draw()
+    placed, right = [], axes.get_window_extent().x1
+    for x, y, name, colour in sorted(labels, key=lambda label: label[1]):  # from below, moved up where they would overlap
+        at = axes.transData.transform((x, y))
+        for left in ({"xytext": (7, 0), "ha": "left"}, {"xytext": (-7, 0), "ha": "right"}):
+            text = axes.annotate(name, (x, y), textcoords="offset points", va="center", color=colour, fontsize=8, **left)
+            if text.get_window_extent().x1 <= right + 90 or left["ha"] == "right":
+                break
+            text.remove()
+        while any(text.get_window_extent().padded(-0.5).overlaps(other) for other in placed):
+            dx, dy = text.get_position()
+            text.set_position((dx, dy + 2))
+        placed.append(text.get_window_extent())
     return figure
 
 
@@ -137,14 +181,14 @@ def angles(task, episodes):
         task: the pendulum.
         episodes: {(meaning, title): states (n, T + 1, 2)}.
     """
-    figure, panels = plt.subplots(1, len(episodes), figsize=(1.5 + 1.75 * len(episodes), 2.6), sharey=True)
+    figure, panels = plt.subplots(1, len(episodes), figsize=(min(1.5 + 1.75 * len(episodes), 7.6), 2.6), sharey=True)
     for axes, ((key, title), states) in zip(np.atleast_1d(panels), episodes.items()):
         seconds = task.dt * np.arange(states.shape[1])
         axes.axhspan(-task.upright, task.upright, color=COLOURS["prior"], alpha=0.35, linewidth=0)
         for episode in task.angle(states):
             jumps = np.abs(np.diff(episode, append=episode[-1])) > np.pi  # wrapped: do not draw a line across
             axes.plot(seconds, np.where(jumps, np.nan, episode), color=COLOURS[key], linewidth=1.1, alpha=0.8)
-        axes.set(title=title, xlabel="s", yticks=[-np.pi, 0, np.pi], ylim=(-np.pi, np.pi))
+        axes.set(title=title, xlabel="seconds", yticks=[-np.pi, 0, np.pi], ylim=(-np.pi, np.pi))
         axes.set_yticklabels(["−π hanging", "0 upright", "π hanging"])
     return figure
 
@@ -185,11 +229,12 @@ def q_landscape(task, qs, states=None, resolution=81):
     torques = np.linspace(task.action_low[0], task.action_high[0], 9)
     values = {title: np.min([q(grid, np.full((*grid.shape[:2], 1), u)) for u in torques], axis=0) for title, q in qs.items()}
     low, high = np.min(list(values.values())), np.max(list(values.values()))
-    figure, panels = plt.subplots(1, len(qs), figsize=(1.2 + 2.1 * len(qs), 2.7), sharey=True)
+    figure, panels = plt.subplots(1, len(qs), figsize=(min(1.2 + 2.1 * len(qs), 7.6), 2.7), sharey=True)
     for axes, (title, value) in zip(np.atleast_1d(panels), values.items()):
         image = axes.pcolormesh(theta, speed, value, cmap="cividis", vmin=low, vmax=high, rasterized=True)
         if states is not None and title in states:
-            axes.plot(task.angle(states[title]), states[title][:, 1], ".", color="white", markersize=2)
+            axes.plot(task.angle(states[title]), states[title][:, 1], ".", color="white", markersize=3,
+                      markeredgecolor="black", markeredgewidth=0.25)
         axes.set(title=title, xlabel="angle (rad)", xticks=[-np.pi, 0, np.pi])
         axes.set_xticklabels(["−π", "0", "π"])
     np.atleast_1d(panels)[0].set_ylabel("angular velocity (rad/s)")
@@ -197,7 +242,7 @@ def q_landscape(task, qs, states=None, resolution=81):
     return figure
 
 
-def film(task, episodes, size=240, every=1):
+def film(task, episodes, size=240, every=1, columns=None):
     """Frames of several episodes side by side, each under its caption.
 
     Args:
@@ -205,6 +250,7 @@ def film(task, episodes, size=240, every=1):
         episodes: {(meaning, caption): states (T + 1, ns)}, all of one length.
         size: pixels of one picture's side.
         every: keep one frame in so many.
+        columns: pictures per row; None for a single row.
 
     Returns:
         (frames, height, width, 3) uint8, for `mediapy.write_video`.
@@ -216,9 +262,15 @@ def film(task, episodes, size=240, every=1):
     for (key, caption), states in episodes.items():
         strip = Image.new("RGB", (size, bar), COLOURS[key])
         draw = ImageDraw.Draw(strip)
-        draw.text((size / 2, bar / 2), caption, fill="white", font=font, anchor="mm")
+        r, g, b = strip.getpixel((0, 0))
+        ink = "white" if 0.299 * r + 0.587 * g + 0.114 * b < 120 else "black"  # readable on every colour
+        draw.text((size / 2, bar / 2), caption, fill=ink, font=font, anchor="mm")
         tiles.append([np.concatenate([np.asarray(strip), task.render(state, size)]) for state in states[::every]])
-    return np.stack([np.concatenate(row, axis=1) for row in zip(*tiles)])
+    columns = columns or len(tiles)
+    rows = [tiles[i:i + columns] for i in range(0, len(tiles), columns)]
+    rows[-1] += [[np.full_like(tile, 255) for tile in tiles[0]]] * (columns - len(rows[-1]))
+    return np.stack([np.concatenate([np.concatenate([tile[i] for tile in row], axis=1) for row in rows])
+                     for i in range(min(map(len, tiles)))])
 
 
 def video(frames, seconds, text, qp=30):
