@@ -79,7 +79,7 @@ SETTINGS = {
         softq=replace(_PENDULUM_MPQ, planner=replace(_PENDULUM, horizon=1), target_network_rate=0.05, M=100),
         mppi=replace(_PENDULUM, lam=0.5, beta=0.8),
         mppi_true=replace(_PENDULUM, horizon=32, sigma=4.0, gamma=1.0),
-        horizons=(8, 16, 32, 64),
+        horizons=(8, 16, 24, 32, 64),
         budget={8: 4500, 16: 2200, 32: 1000, 64: 400},
     ),
 }

@@ -111,3 +111,26 @@ def test_pictures_of_the_pendulum():
     frames = plots.film(TASK, {("mpq", "MPQ"): states[0], ("mppi", "MPPI"): states[1]}, size=120, every=10)
     assert frames.shape[0] == 5 and frames.shape[2] == 240 and frames.dtype == np.uint8
     assert not np.array_equal(frames[0], frames[-1])
+
+
+def test_video_plays_where_there_is_ffmpeg_and_is_a_still_where_not(monkeypatch):
+    import base64
+    import re as regex
+
+    import imageio_ffmpeg
+    import mediapy
+
+    states = TASK.reset(5, np.random.default_rng(0))
+    frames = plots.film(TASK, {("mpq", "MPQ"): states, ("mppi", "MPPI"): states, ("dr", "DR"): states}, size=120, columns=2)
+    assert frames.shape[1:3] == (2 * (120 + 120 // 9), 240)
+    html = plots.video(frames, TASK.dt, 'one "quoted" text').data
+    assert "muted" in html and 'aria-label="one &quot;quoted&quot; text"' in html and "prefers-reduced-motion" in html
+    coded = base64.b64decode(regex.search(r"data:video/mp4;base64,([^\"]+)", html)[1])
+    assert coded[4:8] == b"ftyp"
+
+    def missing(*_, **__):
+        raise RuntimeError("no ffmpeg")
+
+    monkeypatch.setattr(mediapy, "compress_video", missing)
+    assert plots.video(frames, TASK.dt, "text").data.startswith('<img alt="text"')
+    assert imageio_ffmpeg.get_ffmpeg_exe()
