@@ -196,18 +196,22 @@ def test_every_agent_has_settings_and_a_place_in_the_grid():
 
 
 def test_frozen_settings_are_the_best_of_what_was_tried():
-    """By the rule in mpqlib.settings: lowest mean cost over the development seeds."""
+    """By the rule in mpqlib.settings: lowest mean cost over the development seeds, within 1 %."""
     table = pd.read_csv(experiments.data_dir() / "report" / "development.csv")
     assert table.seed.min() >= 1000
-    for (task, agent), trials in table.groupby(["task", "agent"]):
-        tried = TRIED[task][agent]
-        means = trials.groupby(list(tried)).cost.mean()
-        assert len(means) == np.prod([len(values) for values in tried.values()])
-        best = dict(zip(tried, means.idxmin()))
-        frozen = SETTINGS[task].agent(agent)
-        if agent == "mppi":
-            best.pop("horizon")  # reported at each horizon, with the settings of its best one
-        assert best == {name: getattr(frozen, name) for name in best}
+    for task, settings in SETTINGS.items():
+        for agent, tried in TRIED[task].items():
+            trials = table[(table.task == task) & (table.agent == agent)]
+            means = trials.groupby(list(tried)).cost.mean()
+            assert len(means) == np.prod([len(values) for values in tried.values()])
+            frozen = settings.agent(agent)
+            if agent == "mppi":  # reported at each horizon, with the settings that are best at its best one
+                frozen = replace(frozen, horizon=int(means.idxmin()[0]))
+            key = tuple(getattr(frozen, name) for name in tried)
+            assert means[key if len(key) > 1 else key[0]] <= 1.01 * means.min(), (agent, key)
+        softq = table[(table.agent == "softq") & (table.M == settings.mpq.M)]
+        assert softq.groupby("target_network_rate").cost.mean().idxmin() == settings.softq_budget.target_network_rate
+        assert settings.softq_budget.M == settings.mpq.M
 
 
 def test_stored_results_are_the_report_of_the_stored_runs(tmp_path):
