@@ -34,8 +34,8 @@ def bench(out: Path = Path("data/benchmarks/planner.json"), rounds: int = 15) ->
     """
     rows = []
     for N, H in SIZES:
-        settings = replace(SETTINGS["pendulum_swingup"].mppi, samples=N, horizon=H, gamma=1.0)  # the peer has no discount
         task = tasks.make("pendulum_swingup")
+        settings = replace(SETTINGS[task.name].mppi, samples=N, horizon=H, gamma=1.0, beta=0.0)  # what the peer can do
         ours, peer = _our_step(task, settings), _pytorch_mppi_step(task, settings)
         ours_ms, peer_ms = np.median([[_milliseconds(ours), _milliseconds(peer)] for _ in range(rounds)], axis=0)
         rows.append({"name": f"pendulum N={N} H={H}", "task": task.name, "N": N, "H": H, "threads": 1,
