@@ -14,7 +14,7 @@ def main(arguments=None) -> int:
     """Run the command line; an error of the user's is one line on stderr and exit code 2."""
     try:
         print(experiments.summary(tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="mpqlib", args=arguments)))
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

@@ -5,13 +5,15 @@ Costs enter as S / lam only after their minimum has been subtracted, so every
 function is stable for any scale of cost.
 """
 
+from numbers import Real
+
 import numpy as np
 
 
 def check_temperature(lam: float) -> None:
     """Raise ValueError unless the temperature is a finite positive number."""
-    if not (np.isfinite(lam) and lam > 0):
-        raise ValueError(f"lam is {lam}; it must be a finite number > 0 (it has the unit of cost)")
+    if not (isinstance(lam, Real) and np.isfinite(lam) and lam > 0):
+        raise ValueError(f"lam is {lam!r}; it must be a finite number > 0 (it has the unit of cost)")
 
 
 def _shifted_exponentials(costs, lam, log_ratio):

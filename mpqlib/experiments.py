@@ -50,7 +50,7 @@ def task_settings(task: str):
 
 
 def run(task: str, agent: str, seed: int, horizon: int | None = None, data: str | None = None,
-        episodes: int | None = None, test_episodes: int = 100, out: Path = Path("data/runs"),
+        episodes: int | None = None, test_episodes: int = 100, out: Path = Path("runs"),
         checkpoint_every: int = 5, progress: bool = True) -> dict:
     """Train one agent with one seed (if it learns), test it on the true system, and write the results.
 
@@ -59,14 +59,14 @@ def run(task: str, agent: str, seed: int, horizon: int | None = None, data: str 
 
     Args:
         task: such as pendulum_swingup.
-        agent: mpq, softq, mppi, mppi_true or mppi_budget.
+        agent: mpq, softq, softq_budget, mppi, mppi_true or mppi_budget.
         seed: of training and testing; the book reports 0 to 9, settings were chosen on 1000 and up.
         horizon: planning horizon H; None for the agent's own.
         data: real (train on the true system), dr (on the randomised simulator) or none; None for
             real where the agent learns.
         episodes: training episodes, instead of the frozen number.
         test_episodes: test episodes on the true system.
-        out: folder of all runs.
+        out: folder of all runs; data/runs holds those the book reports.
         checkpoint_every: training episodes between checkpoints.
         progress: show a progress bar.
 

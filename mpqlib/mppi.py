@@ -7,6 +7,7 @@ a warm start, a batch of start states and an exact resume need nothing special.
 
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Integral, Real
 
 import numpy as np
 
@@ -51,13 +52,14 @@ class MPPISettings:
         check_temperature(self.lam)
         for name in ("horizon", "samples", "iterations"):
             value = getattr(self, name)
-            if not (isinstance(value, (int, np.integer)) and value >= 1):
-                raise ValueError(f"{name} is {value}; it must be an integer >= 1")
-        for name, allowed, ok in (("beta", "[0, 1)", 0 <= self.beta < 1),
-                                  ("step_size", "(0, 1]", 0 < self.step_size <= 1),
-                                  ("gamma", "(0, 1]", 0 < self.gamma <= 1)):
-            if not ok:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must lie in {allowed}")
+            if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+                raise ValueError(f"{name} is {value!r}; it must be an integer >= 1")
+        for name, allowed, inside in (("beta", "[0, 1)", lambda x: 0 <= x < 1),
+                                      ("step_size", "(0, 1]", lambda x: 0 < x <= 1),
+                                      ("gamma", "(0, 1]", lambda x: 0 < x <= 1)):
+            value = getattr(self, name)
+            if not (isinstance(value, Real) and inside(value)):
+                raise ValueError(f"{name} is {value!r}; it must lie in {allowed}")
         low, high = np.asarray(self.action_low, float), np.asarray(self.action_high, float)
         if not (low.ndim == 1 and low.size >= 1 and low.shape == high.shape and (low < high).all()):
             raise ValueError(f"action range is {self.action_low} to {self.action_high}; "

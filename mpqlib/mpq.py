@@ -4,6 +4,7 @@ SoftQLearning is the same code with H = 1 and a target network.
 """
 
 from dataclasses import dataclass, replace
+from numbers import Integral
 
 import numpy as np
 
@@ -53,8 +54,8 @@ class MPQSettings:
         for name, least in dict(N=1, T=1, N_update=1, K=1, M=1, target_iterations=0,
                                 validate_every=1, validation_episodes=1).items():
             value = getattr(self, name)
-            if not (isinstance(value, (int, np.integer)) and value >= least):
-                raise ValueError(f"{name} is {value}; it must be an integer >= {least}")
+            if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+                raise ValueError(f"{name} is {value!r}; it must be an integer >= {least}")
         rate = self.target_network_rate
         if rate is not None and not 0 < rate <= 1:
             raise ValueError(f"target_network_rate is {rate}; it must be None or lie in (0, 1]")

@@ -139,6 +139,13 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments, message, tmp_path, mon
     assert not list(tmp_path.iterdir())
 
 
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["run", "--task", TASK, "--agent", "mppi", "--seed", "0", "--out", str(tmp_path / "file")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1
+
+
 def test_exit_code_of_the_process(tmp_path):
     process = command("run", "--task", "x", "--agent", "mpq", "--seed", "0", "--out", str(tmp_path))
     _, errors = process.communicate()

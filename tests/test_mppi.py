@@ -25,6 +25,7 @@ def planner(terminal_q=None, cost=quadratic, **changes):
 
 
 @pytest.mark.parametrize("name, value, allowed", [
+    ("lam", "0.1", "finite number > 0"), ("horizon", True, "integer >= 1"), ("beta", None, r"\[0, 1\)"),
     ("lam", 0, "finite number > 0"), ("lam", -1.0, "finite number > 0"), ("lam", np.nan, "finite number > 0"),
     ("horizon", 0, "integer >= 1"), ("horizon", 2.5, "integer >= 1"), ("samples", 0, "integer >= 1"),
     ("iterations", 0, "integer >= 1"), ("beta", 1.0, r"\[0, 1\)"), ("beta", -0.1, r"\[0, 1\)"),
@@ -125,6 +126,16 @@ def test_the_same_seed_gives_the_same_plan():
     a, b = (planner(beta=0.5).plan([1.0], np.random.default_rng(3)) for _ in range(2))
     for name, value in vars(a).items():
         np.testing.assert_array_equal(value, getattr(b, name))
+
+
+def test_every_iteration_draws_fresh_noise(monkeypatch):
+    drawn, sample = [], MPPISettings.sample_noise
+    monkeypatch.setattr(MPPISettings, "sample_noise", lambda *args: drawn.append(sample(*args)) or drawn[-1])
+    plan = planner(samples=8).plan([1.0], np.random.default_rng(0), iterations=3)
+    assert len(drawn) == 3
+    for first, second in ((0, 1), (1, 2), (0, 2)):
+        assert not np.isclose(drawn[first], drawn[second]).any()
+    assert not np.allclose(plan.actions, drawn[-1][0])  # the last samples lie around the U found before them
 
 
 def test_horizon_one_is_soft_q_learning():

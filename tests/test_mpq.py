@@ -109,6 +109,37 @@ def test_state_and_restore_continue_bit_for_bit(frozen):
         np.testing.assert_array_equal(value, rest.state()[0][name], err_msg=name)
 
 
+def test_who_is_simulated_where(monkeypatch):
+    """Plans and targets use the biased model, the executed steps alone the system; targets use the target network."""
+    calls = []
+
+    def recorded(name, simulator):
+        def simulate(states, actions, rng):
+            calls.append((name, len(states), actions.shape[1]))
+            return simulator(states, actions, rng)
+
+        return simulate
+
+    s = replace(SHORT, N=1, T=5, M=1, K=16, validate_every=9, validation_episodes=1, target_network_rate=0.1)
+    m = MPQ(TASK, s, recorded("model", TASK.simulator()), recorded("system", TASK.true_system()), 0)
+    m.curve.append({"episode": 0, "cost": np.inf})  # no validation first
+    monkeypatch.setattr(m, "validate", lambda: None)
+    m.train()
+    N, H = s.planner.samples, s.planner.horizon
+    acting = [("model", N, H - 1), ("system", 1, 1)] * 5
+    assert calls == acting + [("model", 16 * N, H - 1)] * (s.target_iterations + 1)
+
+    def target():
+        m.rng = np.random.default_rng(0)
+        return m.targets(np.zeros(4), np.tile([3.0, 0.0], (4, 1)))
+
+    before = target()
+    m.q.network[-1].bias.data += 1.0  # not the target network: nothing changes
+    np.testing.assert_array_equal(target(), before)
+    m.target_q.network[-1].bias.data += 1.0  # value + output_scale, discounted H times
+    np.testing.assert_allclose(target() - before, s.output_scale * s.planner.gamma**H, rtol=1e-5)
+
+
 def test_target_network_follows_slowly():
     m = learner(replace(FROZEN.softq, N=1, T=30, M=5, validation_episodes=1))
     start = m.q.tensors()["0.weight"]
