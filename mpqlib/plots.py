@@ -7,6 +7,7 @@ from importlib.resources import files
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.patheffects import Normal, Stroke
 from scipy.stats import bootstrap
 
 # Meaning -> colour; the stylesheet of the book and the explorers use the same.
@@ -233,8 +234,10 @@ def q_landscape(task, qs, states=None, resolution=81):
     for axes, (title, value) in zip(np.atleast_1d(panels), values.items()):
         image = axes.pcolormesh(theta, speed, value, cmap="cividis", vmin=low, vmax=high, rasterized=True)
         if states is not None and title in states:
-            axes.plot(task.angle(states[title]), states[title][:, 1], ".", color="white", markersize=3,
-                      markeredgecolor="black", markeredgewidth=0.25)
+            angle, speed_then = task.angle(states[title]), states[title][:, 1]
+            angle = np.where(np.abs(np.diff(angle, append=angle[-1])) > np.pi, np.nan, angle)  # no line across the wrap
+            axes.plot(angle, speed_then, color="white", linewidth=1.2,
+                      path_effects=[Stroke(linewidth=2.4, foreground="black"), Normal()])
         axes.set(title=title, xlabel="angle (rad)", xticks=[-np.pi, 0, np.pi])
         axes.set_xticklabels(["−π", "0", "π"])
     np.atleast_1d(panels)[0].set_ylabel("angular velocity (rad/s)")
