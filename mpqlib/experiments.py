@@ -92,26 +92,34 @@ def run(task: str, agent: str, seed: int, horizon: int | None = None, data: str 
             "test_episodes": test_episodes, "settings": json.loads(json.dumps(asdict(settings)))}
     folder = Path(out) / task / label(agent, horizon, data) / f"seed-{seed}"
     if (folder / "run.json").exists():
-        found = json.loads((folder / "run.json").read_text())
+        found = _record(folder / "run.json")
         if any(found.get(key) != value for key, value in what.items()):
             raise ValueError(f"{folder} holds a finished run of other settings; remove it or choose another --out")
         return found
     folder.mkdir(parents=True, exist_ok=True)
-    do = _run_learner if learns else _run_planner
-    return do(what, tasks.make(task), settings, folder, checkpoint_every, progress)
+    if learns:
+        return _run_learner(what, tasks.make(task), settings, folder, checkpoint_every, progress)
+    return _run_planner(what, tasks.make(task), settings, folder)
+
+
+def _record(path) -> dict:
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is damaged ({error}); remove it and run again") from None
 
 
 def _test(task, planner, seed, episodes) -> dict:
     """Cost and success of each test episode; starts depend on the seed alone, not on the agent."""
     rng = np.random.default_rng([seed, 1])
     starts = task.reset(episodes, rng)
-    batches = np.array_split(starts, -(-episodes * planner.settings.samples // 20_000))  # fits the cache
+    batches = np.array_split(starts, min(episodes, -(-episodes * planner.settings.samples // 20_000)))  # fits the cache
     results = [evaluate(task, planner, task.true_system(), batch, rng) for batch in batches]
     cost, success = (np.concatenate([result[key] for result in results]) for key in ("cost", "success"))
     return {"cost": cost.round(6).tolist(), "success": success.tolist()}
 
 
-def _run_planner(what, task, settings: MPPISettings, folder, checkpoint_every, progress) -> dict:
+def _run_planner(what, task, settings: MPPISettings, folder) -> dict:
     model = task.true_system() if what["agent"] == "mppi_true" else task.simulator()
     planner = MPPI(settings, model, task.cost)
     started = time.process_time()
@@ -198,12 +206,15 @@ def control_ms(task, planner, steps=200) -> float:
 def provenance() -> dict:
     """Versions, commit and machine of this process, for a run's record."""
     def git(*arguments):
-        done = subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True)
+        try:
+            done = subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True)
+        except FileNotFoundError:  # no git on this machine
+            return ""
         return done.stdout.strip() if done.returncode == 0 else ""
 
-    commit = git("rev-parse", "HEAD") or f"mpqlib {mpqlib.__version__}"
-    if git("status", "--porcelain", "--", "."):
-        commit += "-dirty"
+    commit = f"mpqlib {mpqlib.__version__}"
+    if git("ls-files", Path(__file__).name):  # this file is in a repository, and it is ours
+        commit = git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "--", ".") else "")
     return {"commit": commit,
             "versions": {"python": platform.python_version(),
                          **{name: version(name) for name in ("numpy", "scipy", "torch", "gymnasium")}},
@@ -259,10 +270,7 @@ def report(runs: Path = Path("data/runs"), out: Path = Path("data/report")) -> p
     """
     rows, curves = [], []
     for path in sorted(Path(runs).glob("*/*/seed-*/run.json")):
-        try:
-            found = json.loads(path.read_text())
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path} is damaged ({error}); remove it and run again") from None
+        found = _record(path)
         frozen = task_settings(found["task"]).agent(found["agent"], found["horizon"])
         if found["settings"] != json.loads(json.dumps(asdict(frozen))):
             raise ValueError(f"{path} was run with other settings than the frozen ones; remove it and run again")

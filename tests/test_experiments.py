@@ -166,6 +166,26 @@ def test_a_truncated_checkpoint_is_refused_and_left_alone(tmp_path, capsys):
     assert checkpoint.read_bytes() == b"\x10\x00\x00\x00\x00\x00\x00\x00{" and (other / "run.json").read_text() == "{}"
 
 
+def test_a_damaged_record_is_named_and_left_alone(tmp_path, capsys):
+    path = tmp_path / TASK / "mppi-h8" / "seed-1000" / "run.json"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"task": ')
+    for arguments in (["run", "--task", TASK, "--agent", "mppi", "--seed", "1000", "--out", str(tmp_path)],
+                      ["report", "--runs", str(tmp_path), "--out", str(tmp_path / "report")]):
+        assert main(arguments) == 2
+        error = capsys.readouterr().err
+        assert f"{path} is damaged" in error and error.count("\n") == 1
+    assert path.read_text() == '{"task": '
+
+
+def test_provenance_without_git_is_the_version(monkeypatch):
+    here = experiments.provenance.__wrapped__()
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True).stdout
+    assert here["commit"].removesuffix("-dirty") == head.strip() or (not head and here["commit"].startswith("mpqlib "))
+    monkeypatch.setenv("PATH", "")
+    assert experiments.provenance.__wrapped__()["commit"].startswith("mpqlib ")
+
+
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path, capsys, monkeypatch):
     def stop(*_, **__):
         raise KeyboardInterrupt
