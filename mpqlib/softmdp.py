@@ -59,6 +59,35 @@ class SoftMDP:
         return cls(rng.uniform(size=(states, actions)), transitions,
                    rng.dirichlet(np.full(actions, 5.0), size=states), lam, gamma)
 
+    @classmethod
+    def lake(cls, lam: float, gamma: float, current: float = 0.0, rows: int = 4, columns: int = 8, weir: float = 20.0):
+        """A boat on a lake above a weir: the grid world of chapters 2 and 3, costs in minutes.
+
+        State row * columns + column, row 0 in the north.  Actions north, east, south, west, a minute
+        each, with a uniform prior; a move into a bank leaves the boat where it is.  South of the last
+        row lies the weir: `weir` minutes more, and back to the start, the last row's west end.
+        The last state, its east end, is the jetty: free of cost, and never left.
+
+        Args:
+            current: probability that a move ends one row further south, 0 <= current <= 1.
+            weir: minutes lost by going over the weir.
+        """
+        if not 0 <= current <= 1:
+            raise ValueError(f"current is {current}; it is a probability and must lie in [0, 1]")
+        S = rows * columns
+        start, jetty = S - columns, S - 1
+        costs, transitions = np.ones((S, 4)), np.zeros((S, 4, S))
+        costs[jetty], transitions[jetty, :, jetty] = 0.0, 1.0
+        for s in range(jetty):
+            for a, (down, right) in enumerate([(-1, 0), (0, 1), (1, 0), (0, -1)]):
+                for push, probability in ((0, 1 - current), (1, current)):
+                    row = max(s // columns + down + push, 0)
+                    column = min(max(s % columns + right, 0), columns - 1)
+                    over = row >= rows
+                    transitions[s, a, start if over else row * columns + column] += probability
+                    costs[s, a] += probability * weir * over
+        return cls(costs, transitions, np.full((S, 4), 0.25), lam, gamma)
+
     @cached_property
     def next_state(self):
         """(S, A) integer table of next states; ValueError if the dynamics are not deterministic."""

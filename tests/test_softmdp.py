@@ -97,6 +97,26 @@ def test_eq_4_holds_for_deterministic_dynamics():
     np.testing.assert_allclose(Q, m.costs + m.gamma * V[m.next_state], atol=1e-12)
 
 
+def test_lake_moves_and_costs_as_described():
+    calm, windy = SoftMDP.lake(1.0, 0.98), SoftMDP.lake(1.0, 0.98, current=0.25)
+    start, jetty = 24, 31
+    assert calm.next_state[start].tolist() == [16, 25, start, start]  # north, east, over the weir, into the bank
+    assert calm.costs[start].tolist() == [1, 1, 21, 1]
+    assert calm.next_state[[3, 15], [0, 1]].tolist() == [3, 15]  # the other banks
+    assert set(calm.next_state[jetty]) == {jetty} and not calm.costs[jetty].any()
+    assert windy.transitions[17, 1, [18, 26]].tolist() == [0.75, 0.25]
+    assert windy.costs[25].tolist() == [1, 6, 21, 6]  # a current from the last row goes over, unless it only stops the stroke north
+    with pytest.raises(ValueError, match="current is 1.5"):
+        SoftMDP.lake(1.0, 0.98, current=1.5)
+
+
+def test_lake_without_discount_is_the_linear_problem_of_todorov():  # a second way to the same values
+    calm = SoftMDP.lake(2.0, 1.0)
+    weights = np.einsum("sa,sat->st", calm.prior * np.exp(-calm.costs / calm.lam), calm.transitions)
+    z = np.linalg.solve(np.eye(31) - weights[:-1, :-1], weights[:-1, -1])
+    np.testing.assert_allclose(calm.solve()[0][:-1], -calm.lam * np.log(z), atol=1e-9)
+
+
 def test_bad_arguments_are_named():
     m = mdp()
     good = dict(costs=m.costs, transitions=m.transitions, prior=m.prior, lam=1.0, gamma=0.9)
