@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import qmc
 
 
 @dataclass(frozen=True)
@@ -57,3 +58,19 @@ class Uniform:
         return {name: self.low[name] if self.low[name] == self.high[name]
                 else rng.uniform(self.low[name], self.high[name], size)
                 for name in self.low}
+
+    def spread(self, size: int) -> dict:
+        """`size` parameter sets that cover the distribution evenly: points of Sobol's sequence.
+
+        The same ones each time; a power of two covers best.
+
+        Returns:
+            as `sample`.
+        """
+        names = [name for name in self.low if self.low[name] != self.high[name]]
+        spread = dict(self.low)
+        if names:
+            points = qmc.Sobol(len(names), scramble=False).random(size) + 0.5 / size  # off the corner
+            spread |= {name: self.low[name] + (self.high[name] - self.low[name]) * column
+                       for name, column in zip(names, points.T)}
+        return spread

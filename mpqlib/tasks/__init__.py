@@ -5,9 +5,10 @@ from functools import partial
 import gymnasium
 
 from mpqlib.tasks.base import Task, TaskEnv
+from mpqlib.tasks.ball_in_cup import BallInCupSparse
 from mpqlib.tasks.pendulum import PendulumSwingup
 
-TASKS = {task.name: task for task in (PendulumSwingup,)}
+TASKS = {task.name: task for task in (PendulumSwingup, BallInCupSparse)}
 
 
 def make(name: str) -> Task:
@@ -22,11 +23,11 @@ def make(name: str) -> Task:
 
 
 def _environment(task_class, **kwargs):
-    return TaskEnv(task_class(), **kwargs)
+    return task_class().environment(**kwargs)
 
 
 for _task in TASKS.values():
     gymnasium.register(f"mpq/{_task.__name__}-v0", entry_point=partial(_environment, _task),
                        max_episode_steps=_task.episode_steps)
 
-__all__ = ["TASKS", "PendulumSwingup", "Task", "TaskEnv", "make"]
+__all__ = ["TASKS", "BallInCupSparse", "PendulumSwingup", "Task", "TaskEnv", "make"]

@@ -40,9 +40,12 @@ class Task(ABC):
     def reset(self, size: int, rng) -> np.ndarray:
         """(size, ns) start states."""
 
-    @abstractmethod
     def step(self, states, actions, parameters) -> np.ndarray:
-        """(B, ns) states one control step later, for actions (B, du) within the actuator range."""
+        """(B, ns) states one control step later, for actions (B, du) within the actuator range.
+
+        For tasks given by equations; those given by a MuJoCo model derive from `MujocoTask`.
+        """
+        raise NotImplementedError(f"{self.name} has no equations of motion; its simulators are those of its MuJoCo model")
 
     @abstractmethod
     def cost(self, states, actions) -> np.ndarray:
@@ -74,11 +77,19 @@ class Task(ABC):
         Raises:
             ValueError: if the distribution does not name exactly the task's parameters.
         """
+        return Simulator(self.step, self.checked(distribution))
+
+    def checked(self, distribution: Uniform | None) -> Uniform:
+        """The distribution, or `biased` for None; ValueError unless it names the task's parameters."""
         distribution = self.biased if distribution is None else distribution
         if distribution.low.keys() != self.true_parameters.keys():
             raise ValueError(f"the distribution names {sorted(distribution.low)}; "
                              f"{self.name} has {sorted(self.true_parameters)}")
-        return Simulator(self.step, distribution)
+        return distribution
+
+    def environment(self, **kwargs) -> "TaskEnv":
+        """This task as a Gymnasium environment; arguments as of `TaskEnv`."""
+        return TaskEnv(self, **kwargs)
 
 
 class TaskEnv(gymnasium.Env):
