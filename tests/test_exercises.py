@@ -72,7 +72,8 @@ def test_results_of_the_wrong_shape_and_nan_are_told_so(name):
 MEAN = Exercise("ex0-mean", lambda x, w: x @ w / w.sum(), inputs=((np.array([1.0, 2.0]), np.array([1.0, 3.0])),),
                 mistakes={"Did you forget the weights?": lambda x, w: x.mean()})
 DRAW = Exercise("ex0-draw", lambda rng: 2 * rng.standard_normal(3), inputs=((np.random.default_rng(0),),), mistakes={})
-SIDE = Exercise("ex0-side", lambda: "Upwards", inputs=((),), mistakes={"Jensen points the other way.": lambda: "downwards"})
+SIDE = Exercise("ex0-side", lambda: "Upwards", inputs=((),),
+                mistakes={"Jensen points the other way.": lambda: "downwards"})
 
 
 @pytest.mark.parametrize("exercise, answer, said", [
@@ -113,8 +114,9 @@ def test_an_unknown_name_lists_the_names_there_are():
 
 
 @pytest.mark.parametrize("changes, message", [
-    ({"name": "mean"}, "name is 'mean'"), ({"inputs": (1.0, 2.0)}, "tuple of argument tuples"), ({"inputs": ()}, "inputs are"),
-    ({"reference": 3.0}, "it must be a function"), ({"mistakes": {"No.": 3.0}}, "'No.' has 3.0"),
+    ({"name": "mean"}, "name is 'mean'"), ({"inputs": (1.0, 2.0)}, "tuple of argument tuples"),
+    ({"inputs": ()}, "inputs are"), ({"reference": 3.0}, "it must be a function"),
+    ({"mistakes": {"No.": 3.0}}, "'No.' has 3.0"),
     ({"points": 0}, "points is 0"), ({"rtol": -1.0}, "both must be >= 0"),
 ])
 def test_bad_exercises_are_named(changes, message):

@@ -47,14 +47,16 @@ class Exercise:
         if not (isinstance(self.name, str) and self.name.startswith("ex")):
             raise ValueError(f"name is {self.name!r}; it must be the exercise's label in the book, such as 'ex6-half'")
         if not (isinstance(self.inputs, tuple) and self.inputs and all(isinstance(one, tuple) for one in self.inputs)):
-            raise ValueError(f"{self.name}: inputs are {self.inputs!r}; they must be a tuple of argument tuples, ((),) for a value")
+            raise ValueError(f"{self.name}: inputs are {self.inputs!r}; they must be a tuple of argument tuples, "
+                             "((),) for a value")
         for text, function in {"the reference": self.reference, **self.mistakes}.items():
             if not callable(function):
                 raise ValueError(f"{self.name}: {text!r} has {function!r}; it must be a function")
         if isinstance(self.points, bool) or not isinstance(self.points, Integral) or self.points < 1:
             raise ValueError(f"{self.name}: points is {self.points!r}; it must be an integer >= 1")
         if not (0 <= self.rtol < 1 and 0 <= self.atol < np.inf):
-            raise ValueError(f"{self.name}: rtol, atol are {self.rtol!r}, {self.atol!r}; both must be >= 0, and rtol < 1")
+            raise ValueError(f"{self.name}: rtol, atol are {self.rtol!r}, {self.atol!r}; "
+                             "both must be >= 0, and rtol < 1")
 
     @property
     def asks_for_value(self) -> bool:

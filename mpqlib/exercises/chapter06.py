@@ -47,7 +47,7 @@ EXERCISES = (
         mistakes={
             "The size is right: which way does the estimate move when the log ratio becomes smaller?":
                 lambda U, lam, sigma: lam * U**2 / (2 * sigma**2),
-            "Half of U^2 belongs there, so only the other half is in excess: did you forget the factor 1/2?":
+            "Only half of U^2 is in excess: did you forget the factor 1/2?":
                 lambda U, lam, sigma: -lam * U**2 / sigma**2,
             "That is by how much the log ratio is wrong: did you forget that it enters the cost times lam?":
                 lambda U, lam, sigma: -(U**2) / (2 * sigma**2),
