@@ -75,7 +75,7 @@ def free_energy(costs, lam, log_ratio=0.0):
 def weights_and_free_energy(costs, lam, log_ratio=0.0):
     """`boltzmann_weights` and `free_energy` of the same samples, the exponentials taken once."""
     less_one, lowest = _shifted_exponentials(costs, lam, log_ratio)
-    eta_less_one = less_one.mean(axis=-1)
+    eta_less_one = less_one.sum(axis=-1) / less_one.shape[-1]
     exponentials = less_one + 1
     return (exponentials / exponentials.sum(axis=-1, keepdims=True),
             lowest[..., 0] - lam * np.log1p(eta_less_one))
@@ -100,8 +100,8 @@ def log_density_ratio(actions, U, sigma, time_precision=None):
     Source: Bhardwaj et al. (2020), Eq. 11-12.
     """
     precision_U = (U if time_precision is None else time_precision @ U) / np.square(sigma)
-    ratio = np.einsum("...hd,...nhd->...n", precision_U, actions)
-    return ratio - 0.5 * (precision_U * U).sum(axis=(-2, -1))[..., None]
+    flat = actions.reshape(*actions.shape[:-2], -1)  # (..., N, H * du)
+    return (flat @ precision_U.reshape(*U.shape[:-2], -1, 1))[..., 0] - 0.5 * (precision_U * U).sum(axis=(-2, -1))[..., None]
 
 
 def effective_sample_size(weights):

@@ -45,7 +45,7 @@ class QFunction:
         self.network = torch.nn.Sequential(*layers)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=learning_rate)
         # Views, not copies: a gradient step changes what numpy sees.
-        self._weights = [(one.weight.detach().numpy().T, one.bias.detach().numpy()) for one in linear]
+        self._weights = [(one.weight.detach().numpy(), one.bias.detach().numpy()[:, None]) for one in linear]
         self.header = {"task": task.name, "widths": list(widths), "output_scale": output_scale}
 
     def inputs(self, states, actions):
@@ -55,11 +55,14 @@ class QFunction:
 
     def __call__(self, states, actions):
         """(...) values, in the unit of cost, of states (..., ns) and actions (..., du)."""
-        x = self.inputs(states, actions)
+        inputs = self.inputs(states, actions)
+        x = np.ascontiguousarray(inputs.reshape(-1, inputs.shape[-1]).T)  # a column per state: faster
         for weight, bias in self._weights[:-1]:
-            x = np.tanh(x @ weight + bias)
+            x = weight @ x
+            x += bias
+            np.tanh(x, out=x)
         weight, bias = self._weights[-1]
-        return self.output_scale * (x @ weight + bias)[..., 0].astype(float)
+        return (self.output_scale * (weight @ x + bias)[0].astype(float)).reshape(inputs.shape[:-1])
 
     def fit(self, states, actions, targets) -> float:
         """One gradient step on the mean squared error of a minibatch; returns the loss before it.

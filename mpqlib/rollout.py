@@ -169,9 +169,10 @@ class MujocoSimulator:
         found[:, 0] = states
         after = visited[:, substeps - 1::substeps]
         found[:, 1:] = physics.leave(after[..., 1:], states, actions)
-        # MuJoCo resets a diverged simulation, its clock with it, and stops it there.
-        lost = after[..., 0] < self.CLOCK
-        if lost[:, -1].any():
-            self.diverged += np.count_nonzero(lost[:, -1])
-            found[:, 1:][lost] = np.nan
+        # MuJoCo stops a simulation that it warns of, and may reset it: the clock is late then.
+        step = self.models[0].opt.timestep
+        if after[:, -1, 0].min() < self.CLOCK + (horizon * substeps - 0.5) * step:
+            late = after[..., 0] < self.CLOCK + (substeps * np.arange(1, horizon + 1) - 0.5) * step
+            self.diverged += np.count_nonzero(late[:, -1])
+            found[:, 1:][late] = np.nan
         return found

@@ -53,9 +53,26 @@ def test_bad_states_and_plans_are_named(state, U, message):
         planner().plan(state, np.random.default_rng(0), U)
 
 
-def test_a_diverged_simulation_is_an_error_not_a_nan():
-    with pytest.raises(FloatingPointError, match="of 16 sampled costs are not finite"):
+def test_a_plan_without_a_finite_cost_is_an_error_not_a_nan():
+    with pytest.raises(FloatingPointError, match="none of the 16 sampled costs"):
         planner(cost=lambda s, a: s[..., 0] * np.nan).plan([1.0], np.random.default_rng(0))
+    with pytest.raises(FloatingPointError, match="none of the 16"):  # one plan of two
+        planner(cost=lambda s, a: np.where(s[..., :1, 0] > 1.5, np.nan, s[..., 0])).plan([[1.0], [2.0]], np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_diverged_samples_get_no_weight_and_are_counted(bad):
+    """The same as if the sample had been infinitely expensive; everything stays finite."""
+    def cost(states, actions):
+        return np.where(actions[..., :1, 0] > 0.3, bad, np.square(states[..., 0]))
+
+    plan = planner(cost=cost, gamma=1.0).plan([1.0], np.random.default_rng(0))
+    lost = plan.actions[:, 0, 0] > 0.3
+    assert 0 < plan.diverged == lost.sum() < 16
+    assert (plan.weights[lost] == 0).all() and plan.weights.sum() == pytest.approx(1)
+    assert np.isfinite(plan.U).all() and np.isfinite(plan.free_energy)
+    kept = np.exp(-plan.costs[~lost] / planner().settings.lam - plan.log_ratio[~lost])
+    assert plan.free_energy == pytest.approx(-planner().settings.lam * np.log(kept.sum() / 16))
 
 
 def test_one_plan_spelled_out():

@@ -39,3 +39,15 @@ def test_bad_intervals_are_named(low, high, message):
 def test_negative_width_is_named():
     with pytest.raises(ValueError, match=r"width is -0.1; it must be"):
         Uniform.around({"a": 1.0}, width=-0.1)
+
+
+def test_spread_covers_the_distribution_evenly_and_repeats():
+    distribution = Uniform({"a": -1.0, "b": 2.0, "c": 0.0}, {"a": 1.0, "b": 2.0, "c": 10.0})
+    points = distribution.spread(256)
+    assert points["b"] == 2.0
+    for name, low, high in (("a", -1, 1), ("c", 0, 10)):
+        counts, _ = np.histogram(points[name], bins=16, range=(low, high))
+        assert (counts == 16).all()
+    counts, *_ = np.histogram2d(points["a"], points["c"], bins=4, range=[[-1, 1], [0, 10]])
+    assert (counts == 16).all()  # in the plane too
+    np.testing.assert_array_equal(points["a"], distribution.spread(256)["a"])

@@ -5,6 +5,7 @@ from gymnasium.utils.env_checker import check_env
 
 from mpqlib import tasks
 from mpqlib.randomization import Uniform
+from mpqlib.tasks.mujoco import MujocoTask
 
 ALL = sorted(tasks.TASKS)
 
@@ -64,6 +65,34 @@ def test_bad_actions_and_distributions_are_named(name):
         env.step(np.full(env.task.action_dim, np.nan))
     with pytest.raises(ValueError, match="the distribution names"):
         env.task.simulator(Uniform({"weight": 1.0}, {"weight": 2.0}))
+
+
+MUJOCO = [name for name in ALL if isinstance(tasks.make(name), MujocoTask)]
+
+
+@pytest.mark.parametrize("name", MUJOCO)
+def test_model_and_data_are_as_in_gymnasiums_mujoco_environments(name):
+    """What others write into env.unwrapped.model and .data counts."""
+    env, rng = gymnasium.make(gymnasium_id(name)).unwrapped, np.random.default_rng(0)
+    env.reset(seed=0)
+    action = rng.uniform(env.action_space.low, env.action_space.high)
+    env.step(action)
+    assert env.data.time == pytest.approx(env.dt) and env.data.ctrl.any()
+    joints = env.system.physics.enter(env.states[-1][None])[0]
+    np.testing.assert_array_equal(np.concatenate([env.data.qpos, env.data.qvel]), joints)
+
+    def after(change):
+        env.reset(seed=0)
+        env.step(action)
+        change()
+        return env.step(action)[0]
+
+    plain = after(lambda: None)
+    np.testing.assert_array_equal(after(lambda: None), plain)
+    moved = after(lambda: env.set_state(env.data.qpos, env.data.qvel + 0.05))
+    assert np.abs(moved - plain).max() > 1e-3
+    env.model.opt.timestep /= 2  # everything half as far
+    assert np.abs(after(lambda: None) - plain).max() > 1e-4
 
 
 def test_unknown_task_lists_those_there_are():

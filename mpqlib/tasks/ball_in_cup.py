@@ -94,21 +94,26 @@ class BallInCupSparse(MujocoTask):
 
     def ball_to_target(self, states):
         """(..., 2) vector from the ball to the target point in the cup, x and z, in m."""
-        x = states[..., 0] - states[..., 2]
-        z = self.cup_rest - self.target_below + states[..., 1] - (self.ball_rest + states[..., 3])
-        return np.stack([x, z], axis=-1)
+        vector = states[..., :2] - states[..., 2:4]
+        vector[..., 1] += self.cup_rest - self.target_below - self.ball_rest
+        return vector
 
     def in_target(self, states):
         """(...) whether the ball is in the cup."""
-        return (np.abs(self.ball_to_target(states)) < self.tolerance).all(axis=-1)
+        near = np.abs(self.ball_to_target(states)) < self.tolerance
+        return near[..., 0] & near[..., 1]
 
     def cost(self, states, actions):
         return 1.0 - self.in_target(states)
 
     def observe(self, states):
         """(..., 8): cup position x 5, ball relative to the target x 10, cup velocity / 2, relative velocity / 2."""
-        cup, ball = states[..., 4:6], states[..., 6:8]
-        return np.concatenate([5 * states[..., :2], -10 * self.ball_to_target(states), cup / 2, (ball - cup) / 2], axis=-1)
+        features = np.empty(states.shape)
+        features[..., :2] = 5 * states[..., :2]
+        features[..., 2:4] = -10 * self.ball_to_target(states)
+        features[..., 4:6] = states[..., 4:6] / 2
+        features[..., 6:8] = (states[..., 6:8] - states[..., 4:6]) / 2
+        return features
 
     def success(self, states):
         caught = self.in_target(states[..., -self.last_steps:, :])
