@@ -7,6 +7,7 @@ and held along the rollout.
 """
 
 import copy
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -64,6 +65,8 @@ def import_mujoco():
     except (ImportError, AttributeError):  # PyOpenGL's answer to a missing library
         os.environ["MUJOCO_GL"] = "disable"
         import mujoco
+    if mujoco.get_mju_user_warning() is None:  # or it writes MUJOCO_LOG.TXT into the folder one works in
+        mujoco.set_mju_user_warning(logging.getLogger("mujoco").warning)
     return mujoco
 
 

@@ -105,7 +105,7 @@ def test_planning_model_follows_the_true_one(task):
     true = task.true_system()(states, actions, rng)
     planned = task.simulator(Uniform.around(task.true_parameters))(states, actions, rng)
     apart = np.linalg.norm((true - planned)[..., 2:4], axis=-1)
-    assert np.median(apart[:, 4]) < 0.004 and np.median(apart[:, 10]) < 0.006  # m
+    assert np.median(apart[:, 4]) < 0.004 and np.median(apart[:, 10]) < 0.009  # m
 
 
 def test_success_forgives_one_bounce(task):

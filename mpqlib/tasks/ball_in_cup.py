@@ -47,7 +47,7 @@ class BallInCupSparse(MujocoTask):
     true_parameters = {"mass": _MASS, "inertia": _INERTIA, "stiffness": 0.0}  # kg, kg m^2, N/m
     biased = Uniform({"mass": 2 * _MASS, "inertia": 2 * _INERTIA, "stiffness": 0.0},
                      {"mass": 8 * _MASS, "inertia": 8 * _INERTIA, "stiffness": 500.0})
-    view = {"lookat": (0.0, 0.0, 0.42), "distance": 1.5, "azimuth": 90.0, "elevation": -5.0}
+    view = {"lookat": (0.0, 0.0, 0.52), "distance": 1.15, "azimuth": 90.0, "elevation": -4.0}
 
     @cached_property
     def true_physics(self):

@@ -4,6 +4,7 @@ A task of this kind gives a model of the true system and one to plan with, and s
 parameters are written into them; the rest is as for any other task.
 """
 
+import atexit
 import os
 from abc import abstractmethod
 from functools import cached_property
@@ -66,6 +67,7 @@ class MujocoTask(Task):
                 raise RuntimeError(f"there is no GL to render with (MUJOCO_GL is {os.environ.get('MUJOCO_GL')!r}: {error}); install "
                                    "libegl1 or libosmesa6 and set MUJOCO_GL to egl or osmesa, or look at the stored "
                                    "videos in data/videos") from error
+            atexit.register(renderers[size][0].close)  # while GL is still there
             camera = renderers[size][2]
             camera.lookat[:] = self.view["lookat"]
             camera.distance, camera.azimuth, camera.elevation = (self.view[key] for key in ("distance", "azimuth", "elevation"))
