@@ -1,7 +1,15 @@
-"""Speed of the planner against others, side by side in one process, as ratios."""
+"""Speed of the planner against others, side by side in one run, as ratios.
 
+Each comparison alternates between ours and the peer; the medians over the rounds are kept.
+"""
+
+import copy
 import json
+import os
+import subprocess
+import sys
 import time
+import venv
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,48 +18,254 @@ import numpy as np
 from mpqlib import tasks
 from mpqlib.experiments import provenance
 from mpqlib.mppi import MPPI
+from mpqlib.qfunction import QFunction
+from mpqlib.randomization import Uniform
+from mpqlib.rollout import MujocoSimulator, import_mujoco
 from mpqlib.settings import SETTINGS
 
-SIZES = ((24, 32), (1000, 32))  # (samples N, horizon H)
+PENDULUM_SIZES = ((24, 32), (1000, 32))  # (samples N, horizon H)
+SIZES = ((24, 4), (64, 4), (64, 10), (64, 64))
+SCALING = ((256, 10, 1), (64, 10, 2), (256, 10, 2))  # (N, H, threads)
+MUJOCO_TASKS = tuple(name for name in SETTINGS if name != "pendulum_swingup")
+STEPS = 20  # control steps per timing
+JUDO = "judo-rai==0.1.0"  # needs an older MuJoCo: an environment of its own
 
 
-def bench(out: Path = Path("data/benchmarks/planner.json"), rounds: int = 15) -> dict:
-    """Time one control step of our planner and of pytorch_mppi 0.9.1 on the pendulum, in turns.
+def bench(out: Path = Path("data/benchmarks/planner.json"), rounds: int = 15, judo: bool = True) -> dict:
+    """Time control steps of our planner and of others in turns, and measure its memory.
 
-    Both plan with the true dynamics and the same settings, on one thread; before they are timed,
-    pytorch_mppi's costs are compared with ours for its own samples.
+    Peers: the bare `mujoco.rollout` calls of the same control steps (`raw rollout`), the same with one
+    model in place of 64 random ones (`one model`), a port that makes its thread pool and copies its
+    models at every control step (`naive port`), `pytorch_mppi` 0.9.1 on the pendulum, and
+    `judo` (judo-rai 0.1.0) on the ball in the cup.
 
     Args:
         out: file to write.
         rounds: turns; the medians over them are kept.
+        judo: compare with judo too; the first time its environment is made in _build, 800 MB.
 
     Returns:
-        {"rows": [{name, task, N, H, threads, ours_ms, peer, peer_ms, ratio}], ...provenance}, where
-        ratio is how many times faster our planner is.
+        {"rows": [{name, task, N, H, threads, ours_ms, peer, peer_ms, ratio}], "memory": [{task, worlds,
+        worlds_mb, planner_mb}], ...provenance}. ratio is our share of the raw throughput for `raw rollout`,
+        our time over its time for `one model`, and how many times faster we are for the others.
 
     Raises:
-        ValueError: if pytorch_mppi is not installed.
+        ValueError: if pytorch_mppi is not installed, or judo can't be.
     """
-    rows = []
-    for N, H in SIZES:
-        task = tasks.make("pendulum_swingup")
-        settings = replace(SETTINGS[task.name].mppi, samples=N, horizon=H, gamma=1.0, beta=0.0)  # what the peer can do
-        ours, peer = _our_step(task, settings), _pytorch_mppi_step(task, settings)
-        ours_ms, peer_ms = np.median([[_milliseconds(ours), _milliseconds(peer)] for _ in range(rounds)], axis=0)
-        rows.append({"name": f"pendulum N={N} H={H}", "task": task.name, "N": N, "H": H, "threads": 1,
-                     "ours_ms": round(ours_ms, 4), "peer": "pytorch_mppi", "peer_ms": round(peer_ms, 4),
-                     "ratio": round(peer_ms / ours_ms, 2)})
-    result = {"rows": rows, **provenance()}
+    rows = [_against_pytorch_mppi(N, H, rounds) for N, H in PENDULUM_SIZES]
+    for name in MUJOCO_TASKS:
+        task = tasks.make(name)
+        for N, H, threads in ((*size, 1) for size in SIZES):
+            rows.append(_against_raw(task, N, H, threads, rounds))
+        for N, H, threads in SCALING:
+            rows.append(_against_raw(task, N, H, threads, rounds))
+        rows.append(_against_one_model(task, 64, 10, rounds))
+        rows.append(_against_naive_port(task, 64, 4, rounds))
+    if judo:
+        rows += [_against_judo(64, 4, threads, rounds) for threads in sorted({1, os.cpu_count()})]
+    result = {"rows": rows, "memory": [_memory(name) for name in MUJOCO_TASKS], **provenance()}
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     Path(out).write_text(json.dumps(result, indent=1) + "\n")
     return result
 
 
-def _milliseconds(step, steps=20) -> float:
+def _row(task, N, H, threads, peer, ours, theirs, rounds, ratio=lambda ours, theirs: theirs / ours) -> dict:
+    """Time two callables in turns, each doing STEPS control steps."""
+    def milliseconds(steps):
+        started = time.perf_counter()
+        reported = steps()  # a peer in another process times itself
+        return (1e3 * (time.perf_counter() - started) if reported is None else reported) / STEPS
+
+    ours(), theirs()
+    ours_ms, peer_ms = np.median([[milliseconds(ours), milliseconds(theirs)] for _ in range(rounds)], axis=0)
+    return {"name": f"{task.name} N={N} H={H} threads={threads}: {peer}", "task": task.name, "N": N, "H": H,
+            "threads": threads, "ours_ms": round(ours_ms, 4), "peer": peer, "peer_ms": round(peer_ms, 4),
+            "ratio": round(ratio(ours_ms, peer_ms), 3)}
+
+
+def _control_loop(planner, task):
+    """A callable that makes the same STEPS control steps each time it is called, on the planner's own model."""
+    start = task.reset(1, np.random.default_rng(1000))[0]
+
+    def steps():
+        rng, state, U = np.random.default_rng(1), start, planner.initial_plan()
+        for _ in range(STEPS):
+            plan = planner.plan(state, rng, U)
+            U = planner.shift(plan.U)
+            if plan.states.shape[-2] > 1:
+                state = plan.states[0, 1]  # a sample's next state: moving on costs nothing
+
+    return steps
+
+
+def _recorded(planner, task):
+    """The `mujoco.rollout` calls of `_control_loop`: [(arguments, keywords)], their arrays kept."""
+    calls, real = [], planner.simulate._pool.rollout
+
+    def record(models, data, start, controls, **keywords):
+        calls.append(((models, data, start.copy(), controls.copy()), keywords))
+        return real(models, data, start, controls, **keywords)
+
+    planner.simulate._pool.rollout = record
+    _control_loop(planner, task)()
+    planner.simulate._pool.rollout = real
+    return calls
+
+
+def _planner(task, N, H, threads=1, distribution=None):
+    """MPQ's planner with a Q function of random weights: what it has learnt does not change its speed."""
+    settings = replace(SETTINGS[task.name].mppi, samples=N, horizon=H, iterations=1)
+    return MPPI(settings, task.simulator(distribution, threads=threads), task.cost, QFunction(task))
+
+
+def _against_raw(task, N, H, threads, rounds):
+    planner = _planner(task, N, H, threads)
+    calls, pool = _recorded(planner, task), planner.simulate._pool
+
+    def raw():
+        for arguments, keywords in calls:
+            pool.rollout(*arguments, **keywords)
+
+    return _row(task, N, H, threads, "raw rollout", _control_loop(planner, task), raw, rounds)
+
+
+def _against_one_model(task, N, H, rounds):
+    planner = _planner(task, N, H)
+    calls, pool = _recorded(planner, task), planner.simulate._pool
+
+    def replay(choose):
+        def steps():
+            for (models, *arguments), keywords in calls:
+                pool.rollout(choose(models), *arguments, **keywords)
+
+        return steps
+
+    worlds = planner.simulate.models[:N]
+    middle = MujocoSimulator(task.planning_physics, task.write, Uniform.around(
+        {name: (task.biased.low[name] + task.biased.high[name]) / 2 for name in task.true_parameters})).models
+    return _row(task, N, H, 1, "one model", replay(lambda models: worlds), replay(lambda models: middle * N), rounds,
+                ratio=lambda ours, theirs: ours / theirs)
+
+
+def _against_naive_port(task, N, H, rounds):
+    """The port makes its thread pool anew and copies its models at every control step."""
+    from mujoco import rollout
+
+    planner, naive = _planner(task, N, H), _planner(task, N, H)
+    simulator = naive.simulate
+
+    def simulate(states, actions, rng):
+        fresh = copy.copy(simulator)
+        fresh.models, fresh._arrays = [copy.copy(model) for model in simulator.models[:N]], {}
+        fresh._pool, fresh._data = rollout.Rollout(nthread=0), [import_mujoco().MjData(simulator.models[0])]
+        return fresh(states, actions, rng)
+
+    naive.simulate = simulate
+    return _row(task, N, H, 1, "naive port", _control_loop(planner, task), _control_loop(naive, task), max(3, rounds // 3))
+
+
+_MEMORY = """
+import resource, sys
+import numpy as np
+from mpqlib import benchmarks, tasks
+def megabytes():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize() / 1e6
+task = tasks.make(sys.argv[1])
+task.planning_physics
+before = megabytes()
+planner = benchmarks._planner(task, 64, 64)
+pool = megabytes() - before
+benchmarks._control_loop(planner, task)()
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+print(len(planner.simulate.models), round(pool, 1), round(peak - before, 1))
+"""
+
+
+def _memory(name) -> dict:
+    """Of a planner with N = H = 64 in a process of its own, over what the interpreter and the task take (Linux)."""
+    done = subprocess.run([sys.executable, "-c", _MEMORY, name], capture_output=True, text=True, check=True)
+    worlds, pool, planner = map(float, done.stdout.split())
+    return {"task": name, "worlds": int(worlds), "worlds_mb": pool, "planner_mb": planner}
+
+
+_JUDO = """
+import sys, time
+import judo.tasks.base as base
+base.download_and_extract_meshes = lambda **_: None  # needs none of judo's own models
+import numpy as np
+from judo.controller.controller import Controller, ControllerConfig
+from judo.optimizers.mppi import MPPI, MPPIConfig
+model, N, H, dt, tolerance, steps = sys.argv[1], *map(int, sys.argv[2:4]), *map(float, sys.argv[4:6]), int(sys.argv[6])
+class Ball(base.Task):
+    config_t = base.TaskConfig
+    def reward(self, states, sensors, controls, system_metadata=None):
+        x = states[..., 0] - states[..., 2]
+        z = 0.35 + states[..., 1] - states[..., 3]
+        return -(1.0 - ((np.abs(x) < tolerance) & (np.abs(z) < tolerance))).sum(axis=-1)
+task = Ball(model)
+optimizer = MPPI(MPPIConfig(num_rollouts=N, num_nodes=H, sigma=1.0, temperature=0.15, use_noise_ramp=False), task.nu)
+controller = Controller(ControllerConfig(horizon=H * dt, spline_order="zero", control_freq=1 / dt, max_num_traces=0),
+                        task, optimizer)
+controller.current_state = np.array([0, 0, 0.1, 0.3, 0, 0, 0, 0.0])
+print("ready", controller.num_timesteps, flush=True)
+for _ in sys.stdin:
     started = time.perf_counter()
     for _ in range(steps):
-        step()
-    return 1e3 * (time.perf_counter() - started) / steps
+        controller.update_action()
+    print(1e3 * (time.perf_counter() - started), flush=True)
+"""
+
+
+def _judo_python(folder=Path("_build/bench-judo")):
+    """The interpreter of an environment with judo in it, made if it is not there."""
+    python = folder / "bin" / "python"
+    if not (folder / "done").exists():
+        venv.create(folder, with_pip=True, clear=True)
+        done = subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", JUDO],
+                              capture_output=True, text=True)
+        if done.returncode:
+            raise ValueError(f"{JUDO} can't be installed ({done.stderr.strip().splitlines()[-1]}); `--no-judo` leaves it out")
+        (folder / "done").touch()
+    return python
+
+
+def _against_judo(N, H, threads, rounds):
+    """MPPI on the ball in the cup: the same model, simulated steps and cost; judo uses a thread per rollout.
+
+    Judo rolls all of its samples through every step, so ours plans one step longer, whose last action is not simulated.
+    """
+    task = tasks.make("ball_in_cup_sparse")
+    settings = replace(SETTINGS[task.name].mppi, samples=N, horizon=H + 1, iterations=1, beta=0.0)
+    ours = _control_loop(MPPI(settings, task.simulator(Uniform.around(task.true_parameters), threads=threads), task.cost), task)
+    python = _judo_python()
+    model = python.parents[1] / "ball_in_cup.xml"
+    import_mujoco().mj_saveLastXML(str(model), task.planning_physics.model)
+    with subprocess.Popen([python, "-c", _JUDO, model, str(N), str(H), str(task.dt), str(task.tolerance), str(STEPS)],
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as judo:
+        ready = judo.stdout.readline().split()
+        if ready[:1] != ["ready"] or int(ready[1]) != H * task.planning_physics.substeps:
+            raise ValueError(f"judo did not start as it should: {ready}")
+
+        def peer():
+            judo.stdin.write("\n")
+            judo.stdin.flush()
+            return float(judo.stdout.readline())
+
+        row = _row(task, N, H, threads, "judo", ours, peer, rounds)
+        judo.stdin.close()
+    return row
+
+
+def _against_pytorch_mppi(N, H, rounds):
+    """Both plan with the true dynamics and the same settings, on one thread.
+
+    Before they are timed, pytorch_mppi's costs are compared with ours for its own samples.
+    """
+    task = tasks.make("pendulum_swingup")
+    settings = replace(SETTINGS[task.name].mppi, samples=N, horizon=H, gamma=1.0, beta=0.0)  # what the peer can do
+    one = {"ours": _our_step(task, settings), "peer": _pytorch_mppi_step(task, settings)}
+    ours, peer = ((lambda step=step: [step() for _ in range(STEPS)] and None) for step in one.values())
+    return _row(task, N, H, 1, "pytorch_mppi", ours, peer, rounds)
 
 
 def _our_step(task, settings):

@@ -12,7 +12,7 @@ import subprocess
 import time
 from dataclasses import asdict, replace
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from itertools import product
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from mpqlib.mpq import MPQ, MPQSettings, evaluate
 from mpqlib.qfunction import QFunction, read_tensors, write_tensors
 from mpqlib.settings import DATA, SETTINGS, TRIED
 
+VERSIONS = ("numpy", "scipy", "torch", "gymnasium", "mujoco", "dm_control", "gymnasium-robotics")
 RESULT_COLUMNS = ["task", "agent", "horizon", "data", "seed", "train_episodes", "test_episodes", "success_mean",
                   "cost_mean", "control_ms", "cpu_s", "commit", "success_last", "cost_last", "samples", "iterations"]
 
@@ -44,8 +45,10 @@ def label(agent: str, horizon: int, data: str) -> str:
 
 
 def task_settings(task: str):
-    """The frozen settings of a task; ValueError for an unknown name."""
+    """The frozen settings of a task; ValueError for an unknown name or a task without settings."""
     tasks.make(task)
+    if task not in SETTINGS:
+        raise ValueError(f"{task} has no settings; the tasks with settings are {', '.join(SETTINGS)}")
     return SETTINGS[task]
 
 
@@ -217,8 +220,15 @@ def provenance() -> dict:
         commit = git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "--", ".") else "")
     return {"commit": commit,
             "versions": {"python": platform.python_version(),
-                         **{name: version(name) for name in ("numpy", "scipy", "torch", "gymnasium")}},
+                         **{name: found for name in VERSIONS if (found := _version(name))}},
             "machine": {"system": platform.system(), "processor": _processor(), "cores": os.cpu_count()}}
+
+
+def _version(package):
+    try:
+        return version(package)
+    except PackageNotFoundError:  # MuJoCo and its company are an extra
+        return None
 
 
 def _processor() -> str:
@@ -230,7 +240,7 @@ def _processor() -> str:
 
 
 def sweep(task: str = "pendulum_swingup", seeds: tuple[int, ...] = tuple(range(10)), agents: tuple[str, ...] = (),
-          jobs: int = 1, out: Path = Path("data/runs")) -> list[dict]:
+          jobs: int = 1, test_episodes: int = 100, out: Path = Path("data/runs")) -> list[dict]:
     """Run all agents that the book reports on a task, or those named, with all seeds.
 
     Results do not depend on the number of jobs. Finished runs are not repeated.
@@ -240,6 +250,7 @@ def sweep(task: str = "pendulum_swingup", seeds: tuple[int, ...] = tuple(range(1
         seeds: seeds to run.
         agents: labels such as mpq-h8-real; none for all.
         jobs: processes at a time; one per core at most.
+        test_episodes: test episodes per run.
         out: folder of all runs.
     """
     grid = {label(*one): one for one in task_settings(task).grid()}
@@ -249,7 +260,7 @@ def sweep(task: str = "pendulum_swingup", seeds: tuple[int, ...] = tuple(range(1
     work = [(agent, seed, horizon, data) for name, (agent, horizon, data) in grid.items()
             if not agents or name in agents for seed in seeds]
     results = joblib.Parallel(n_jobs=jobs, return_as="generator")(
-        joblib.delayed(run)(task, agent, seed, horizon, data, out=out, progress=False)
+        joblib.delayed(run)(task, agent, seed, horizon, data, test_episodes=test_episodes, out=out, progress=False)
         for agent, seed, horizon, data in work)
     return list(tqdm(results, total=len(work), unit="run", desc=task))
 
@@ -315,6 +326,8 @@ def develop(task: str = "pendulum_swingup", seeds: tuple[int, ...] = (1000, 1001
     if min(seeds) < 1000:
         raise ValueError(f"seeds are {seeds}; development seeds are >= 1000")
     task_settings(task)
+    if task not in TRIED:
+        raise ValueError(f"there are no trials for {task}; there are for {', '.join(TRIED)}")
     work = [(agent, dict(zip(grid, values)), seed) for agent, grid in TRIED[task].items()
             for values in product(*grid.values()) for seed in seeds]
     results = joblib.Parallel(n_jobs=jobs, return_as="generator")(joblib.delayed(_try)(task, *one) for one in work)

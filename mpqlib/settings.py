@@ -3,11 +3,12 @@
 Chosen on development seeds (1000 and up); the book reports seeds 0 to 9.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from mpqlib.mppi import MPPISettings
 from mpqlib.mpq import MPQSettings
-from mpqlib.tasks import PendulumSwingup
+from mpqlib.tasks import BallInCupSparse, PendulumSwingup
 
 AGENTS = ("mpq", "softq", "softq_budget", "mppi", "mppi_true", "mppi_budget")
 DATA = ("real", "dr", "none")
@@ -18,54 +19,59 @@ class TaskSettings:
     """Settings of the agents on one task.
 
     Args:
-        mpq: MPQ; with domain randomisation the same.
-        softq: SoftQLearning, H = 1 with a target network, tuned on its own.
-        softq_budget: SoftQLearning with MPQ's number of minibatches M per update.
         mppi: vanilla MPPI with the biased simulator; its horizon is replaced by each of `horizons`.
         horizons: horizons at which vanilla MPPI is reported.
         mppi_true: MPPI with the true dynamics.
+        true_horizons: horizons at which it is reported.
+        mpq: MPQ; with domain randomisation the same.
+        softq: SoftQLearning, H = 1 with a target network, tuned on its own.
+        softq_budget: SoftQLearning with MPQ's number of minibatches M per update.
         budget: horizon -> samples with which vanilla MPPI takes as much CPU time per control step
             as MPQ takes per training step, learning included.
     """
 
-    mpq: MPQSettings
-    softq: MPQSettings
-    softq_budget: MPQSettings
     mppi: MPPISettings
     horizons: tuple[int, ...]
     mppi_true: MPPISettings
-    budget: dict[int, int]
+    true_horizons: tuple[int, ...]
+    mpq: MPQSettings | None = None
+    softq: MPQSettings | None = None
+    softq_budget: MPQSettings | None = None
+    budget: Mapping[int, int] = field(default_factory=dict)
 
     def agent(self, agent: str, horizon: int | None = None) -> MPQSettings | MPPISettings:
         """Settings of one agent; the horizon is the agent's own where None.
 
         Raises:
-            ValueError: for an unknown agent, or a horizon the agent has no settings for.
+            ValueError: for an unknown agent, one without settings on this task, or a horizon it has none for.
         """
-        if agent == "mpq":
-            own = self.mpq.planner.horizon
-            return replace(self.mpq, planner=replace(self.mpq.planner, horizon=own if horizon is None else horizon))
-        if agent in ("softq", "softq_budget"):
-            if horizon not in (None, 1):
-                raise ValueError(f"horizon is {horizon}; {agent} has horizon 1, with a longer one it is mpq")
-            return getattr(self, agent)
-        if agent == "mppi":
-            return replace(self.mppi, horizon=self.mppi.horizon if horizon is None else horizon)
-        if agent == "mppi_true":
-            return replace(self.mppi_true, horizon=self.mppi_true.horizon if horizon is None else horizon)
+        if agent not in AGENTS:
+            raise ValueError(f"unknown agent {agent!r}; the agents are {', '.join(AGENTS)}")
         if agent == "mppi_budget":
             horizon = self.mppi.horizon if horizon is None else horizon
             if horizon not in self.budget:
                 raise ValueError(f"horizon is {horizon}; mppi_budget is given for {sorted(self.budget)}")
             return replace(self.mppi, horizon=horizon, samples=self.budget[horizon])
-        raise ValueError(f"unknown agent {agent!r}; the agents are {', '.join(AGENTS)}")
+        settings = getattr(self, agent)
+        if settings is None:
+            there = [name for name in AGENTS if getattr(self, name, None) is not None]
+            raise ValueError(f"{agent} has no settings on this task yet; there are {', '.join(there)}")
+        if horizon is None:
+            return settings
+        if agent.startswith("softq"):
+            if horizon != 1:
+                raise ValueError(f"horizon is {horizon}; {agent} has horizon 1, with a longer one it is mpq")
+            return settings
+        if agent == "mpq":
+            return replace(settings, planner=replace(settings.planner, horizon=horizon))
+        return replace(settings, horizon=horizon)
 
     def grid(self) -> list[tuple[str, int, str]]:
         """All (agent, horizon, data) that the book reports on this task."""
-        return [("mpq", self.mpq.planner.horizon, "real"), ("mpq", self.mpq.planner.horizon, "dr"),
-                ("softq", 1, "real"), ("softq_budget", 1, "real"),
+        learners = [("mpq", self.mpq.planner.horizon, data) for data in ("real", "dr")] if self.mpq else []
+        return [*learners, *((name, 1, "real") for name in ("softq", "softq_budget") if getattr(self, name)),
                 *(("mppi", h, "none") for h in self.horizons),
-                ("mppi_true", self.mppi_true.horizon, "none"),
+                *(("mppi_true", h, "none") for h in self.true_horizons),
                 *(("mppi_budget", h, "none") for h in self.budget)]
 
 
@@ -75,6 +81,9 @@ _PENDULUM_MPQ = MPQSettings(planner=_PENDULUM, N=60, T=PendulumSwingup.episode_s
                             N_update=1, K=64, M=30, target_iterations=3)
 _PENDULUM_SOFTQ = replace(_PENDULUM_MPQ, planner=replace(_PENDULUM, horizon=1))
 
+_BALL = MPPISettings(horizon=32, samples=36, lam=0.15, sigma=1.0, beta=0.9, gamma=0.99, step_size=0.5,
+                     action_low=BallInCupSparse.action_low, action_high=BallInCupSparse.action_high)
+
 SETTINGS = {
     PendulumSwingup.name: TaskSettings(
         mpq=_PENDULUM_MPQ,
@@ -83,8 +92,10 @@ SETTINGS = {
         mppi=replace(_PENDULUM, lam=0.5, beta=0.8),
         mppi_true=replace(_PENDULUM, horizon=32, sigma=4.0, gamma=1.0),
         horizons=(8, 16, 24, 32, 64),
+        true_horizons=(32,),
         budget={8: 4500, 16: 2200, 32: 1000, 64: 400},
     ),
+    BallInCupSparse.name: TaskSettings(mppi=_BALL, horizons=(4, 32), mppi_true=_BALL, true_horizons=(4, 32)),
 }
 
 # What was tried on development seeds before the settings above were frozen: agent -> setting -> values.

@@ -1,15 +1,41 @@
 import json
 
-from mpqlib import benchmarks
+import numpy as np
+
+from mpqlib import benchmarks, tasks
 
 
 def test_bench_writes_its_rows(tmp_path, monkeypatch):
-    """Making the peer's step asserts that both find the same costs of the same actions."""
-    monkeypatch.setattr(benchmarks, "SIZES", ((24, 32),))
-    result = benchmarks.bench(tmp_path / "planner.json", rounds=3)
-    (row,) = json.loads((tmp_path / "planner.json").read_text())["rows"]
-    assert set(row) == {"name", "task", "N", "H", "threads", "ours_ms", "peer", "peer_ms", "ratio"}
-    assert row == result["rows"][0] and row["ratio"] > 1
+    """Making pytorch_mppi's step asserts that both find the same costs of the same actions."""
+    monkeypatch.setattr(benchmarks, "PENDULUM_SIZES", ((24, 32),))
+    monkeypatch.setattr(benchmarks, "MUJOCO_TASKS", ("ball_in_cup_sparse",))
+    monkeypatch.setattr(benchmarks, "SIZES", ((24, 4),))
+    monkeypatch.setattr(benchmarks, "SCALING", ((32, 4, 2),))
+    result = benchmarks.bench(tmp_path / "planner.json", rounds=3, judo=False)
+    rows = json.loads((tmp_path / "planner.json").read_text())["rows"]
+    assert rows == result["rows"]
+    assert [row["peer"] for row in rows] == ["pytorch_mppi", "raw rollout", "raw rollout", "one model", "naive port"]
+    for row in rows:
+        assert set(row) == {"name", "task", "N", "H", "threads", "ours_ms", "peer", "peer_ms", "ratio"}
+        assert row["ours_ms"] > 0 and row["peer_ms"] > 0
+    faster = {row["peer"]: row["ratio"] for row in rows}
+    assert faster["pytorch_mppi"] > 1 and faster["naive port"] > 1
+    (memory,) = result["memory"]
+    assert memory["worlds"] == 256 and 0 < memory["worlds_mb"] < memory["planner_mb"] < 300
+
+
+def test_raw_rollouts_are_those_of_the_plan():
+    """The benchmark replays what the planner asked for: the same arrays give the same states."""
+    task = tasks.make("ball_in_cup_sparse")
+    planner = benchmarks._planner(task, 24, 4)
+    calls = benchmarks._recorded(planner, task)
+    assert len(calls) == benchmarks.STEPS
+    (models, data, start, controls), keywords = calls[3]
+    assert len(models) == 24 and len(set(map(id, models))) > 12 and controls.shape == (24, 3 * 2, 2)
+    first = planner.simulate._pool.rollout(models, data, start, controls, **keywords)[0].copy()
+    (again,) = [call for i, call in enumerate(benchmarks._recorded(planner, task)) if i == 3]
+    np.testing.assert_array_equal(again[0][3], controls)
+    np.testing.assert_array_equal(planner.simulate._pool.rollout(*again[0], **again[1])[0], first)
 
 
 def test_bench_without_the_peer_says_so(tmp_path, monkeypatch, capsys):
