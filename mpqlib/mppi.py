@@ -211,7 +211,7 @@ class MPPI:
             costs = self._discount[-1] * self.terminal_q(visited[:, -1], clipped[:, -1])
             if s.horizon > 1:
                 costs = costs + self.cost(visited[:, :-1], clipped[:, :-1]) @ self._discount[:-1]
-        finite = np.isfinite(costs)
+        finite = np.isfinite(costs + visited[:, -1].sum(axis=-1))  # a sparse cost may not see a NaN in its state
         if not finite.all():  # diverged physics
             if not finite.reshape(len(actions), -1).any(axis=1).all():
                 raise FloatingPointError(f"none of the {s.samples} sampled costs of a plan is finite; the simulator, the cost "

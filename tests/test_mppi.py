@@ -60,6 +60,17 @@ def test_a_plan_without_a_finite_cost_is_an_error_not_a_nan():
         planner(cost=lambda s, a: np.where(s[..., :1, 0] > 1.5, np.nan, s[..., 0])).plan([[1.0], [2.0]], np.random.default_rng(0))
 
 
+def test_a_diverged_state_counts_even_where_the_cost_does_not_see_it():
+    def lost(states, actions, rng):
+        found = integrator(states, actions, rng)
+        found[2, 2:] = np.nan
+        return found
+
+    sparse = MPPI(MPPISettings(**GOOD), lost, lambda states, actions: 1.0 - (states[..., 0] > 0.5))
+    plan = sparse.plan([1.0], np.random.default_rng(0))
+    assert plan.diverged == 1 and plan.weights[2] == 0
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_diverged_samples_get_no_weight_and_are_counted(bad):
     """The same as if the sample had been infinitely expensive; everything stays finite."""
