@@ -22,7 +22,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 import mpqlib
-from mpqlib import tasks
+from mpqlib import data_dir, tasks
 from mpqlib.mppi import MPPI, MPPISettings
 from mpqlib.mpq import MPQ, MPQSettings, evaluate
 from mpqlib.qfunction import QFunction, read_tensors, write_tensors
@@ -31,12 +31,6 @@ from mpqlib.settings import DATA, SETTINGS, TRIED
 VERSIONS = ("numpy", "scipy", "torch", "gymnasium", "mujoco", "dm_control", "gymnasium-robotics")
 RESULT_COLUMNS = ["task", "agent", "horizon", "data", "seed", "train_episodes", "test_episodes", "success_mean",
                   "cost_mean", "control_ms", "cpu_s", "commit", "success_last", "cost_last", "samples", "iterations"]
-
-
-def data_dir() -> Path:
-    """Where the stored results are: inside an installed wheel, or the repository's data/."""
-    packaged = Path(__file__).parent / "data"
-    return packaged if packaged.is_dir() else Path(__file__).parents[1] / "data"
 
 
 def label(agent: str, horizon: int, data: str) -> str:
@@ -123,7 +117,7 @@ def _test(task, planner, seed, episodes) -> dict:
 
 
 def _run_planner(what, task, settings: MPPISettings, folder) -> dict:
-    model = task.true_system() if what["agent"] == "mppi_true" else task.simulator()
+    model = task.true_model() if what["agent"] == "mppi_true" else task.simulator()
     planner = MPPI(settings, model, task.cost)
     started = time.process_time()
     tested = _test(task, planner, what["seed"], what["test_episodes"])
@@ -344,7 +338,7 @@ def _try(task, agent, changes, seed) -> dict:
         learner.train()
         outcome = {key: np.mean([row[key] for row in learner.curve]) for key in ("success", "cost")}
     else:
-        model = task.true_system() if agent == "mppi_true" else task.simulator()
+        model = task.true_model() if agent == "mppi_true" else task.simulator()
         tested = _test(task, MPPI(settings, model, task.cost), seed, 30)
         outcome = {key: np.mean(tested[key]) for key in ("success", "cost")}
     return {"task": task.name, "agent": agent, "seed": seed, **outcome, **changes}

@@ -8,7 +8,9 @@ from importlib.resources import files
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patheffects import Normal, Stroke
-from scipy.stats import bootstrap
+from scipy.stats import binomtest, bootstrap
+
+from mpqlib import data_dir
 
 # Meaning -> colour; the stylesheet of the book and the explorers use the same.
 COLOURS = {"true": "#009E73", "biased": "#D55E00", "mpq": "#0072B2", "mppi": "#E69F00", "mppi_true": "#56B4E9",
@@ -276,6 +278,66 @@ def film(task, episodes, size=240, every=1, columns=None):
                      for i in range(min(map(len, tiles)))])
 
 
+def success_by_horizon(results):
+    """Success rate of vanilla MPPI against its horizon, with the true and with the biased model; a panel per task.
+
+    Intervals: 95 %, Wilson's for the episodes of one seed.
+
+    Args:
+        results: rows of data/report/results.csv of the agents mppi and mppi_true.
+    """
+    tasks = list(results["task"].unique())
+    figure, panels = plt.subplots(1, len(tasks), figsize=(min(1.0 + 2.0 * len(tasks), 7.6), 2.6), sharey=True, squeeze=False)
+    for axes, task in zip(panels[0], tasks):
+        rows = results[results["task"] == task]
+        horizons = sorted(rows["horizon"].unique())
+        for shift, (agent, key) in zip((-0.08, 0.08), (("mppi", "biased"), ("mppi_true", "true"))):
+            for place, horizon in enumerate(horizons):
+                group = rows[(rows["agent"] == agent) & (rows["horizon"] == horizon)]
+                if group.empty:
+                    continue
+                episodes = int(group["test_episodes"].sum())
+                caught = round(float((group["success_mean"] * group["test_episodes"]).sum()))
+                low, high = binomtest(caught, episodes).proportion_ci(method="wilson")
+                axes.plot([place + shift] * 2, [low, high], color=COLOURS[key], linewidth=2, alpha=0.6)
+                axes.plot(place + shift, caught / episodes, MARKERS[agent], color=COLOURS[key])
+        axes.set(title=task.replace("_", " "), xlabel="horizon H", xlim=(-0.5, len(horizons) - 0.5), ylim=(-0.03, 1.03))
+        axes.set_xticks(range(len(horizons)), horizons)
+    panels[0, 0].set_ylabel("success rate")
+    return figure
+
+
+def stored_video(name, text):
+    """One of the videos in data/videos, inside the page; made by `python book/assets/tasks.py`.
+
+    Args:
+        name: of the file, without .mp4.
+        text: what there is to see, in words.
+
+    Raises:
+        ValueError: if there is no such video, naming those there are.
+    """
+    folder = data_dir() / "videos"
+    if not (folder / f"{name}.mp4").exists():
+        there = ", ".join(sorted(path.stem for path in folder.glob("*.mp4")))
+        raise ValueError(f"there is no stored video {name!r}; there are {there or 'none'}")
+    return _player((folder / f"{name}.mp4").read_bytes(), (folder / f"{name}.png").read_bytes(), text)
+
+
+def _player(film, still, text):
+    import base64
+    import html
+
+    from IPython.display import HTML
+
+    picture, text = base64.b64encode(still).decode(), html.escape(text)
+    if film is None:
+        return HTML(f'<img alt="{text}" src="data:image/png;base64,{picture}">')
+    return HTML(f'<video controls loop muted playsinline aria-label="{text}" poster="data:image/png;base64,{picture}" '
+                "onloadeddata=\"matchMedia('(prefers-reduced-motion: reduce)').matches || this.play()\" "
+                f'src="data:video/mp4;base64,{base64.b64encode(film).decode()}"></video>')
+
+
 def video(frames, seconds, text, qp=30):
     """A looped h264 video inside the page; it waits to be started where the reader asked for less motion.
 
@@ -288,17 +350,13 @@ def video(frames, seconds, text, qp=30):
     Returns:
         IPython HTML: the video with its last frame as still, or the still alone where ffmpeg is missing.
     """
-    import base64
-    import html
     import io
 
     import mediapy
-    from IPython.display import HTML
     from PIL import Image
 
     still = io.BytesIO()
     Image.fromarray(frames[-1]).quantize(32).save(still, "PNG", optimize=True)
-    picture, text = base64.b64encode(still.getvalue()).decode(), html.escape(text)
     try:
         from imageio_ffmpeg import get_ffmpeg_exe
 
@@ -306,9 +364,7 @@ def video(frames, seconds, text, qp=30):
     except ImportError:
         pass  # the system's own
     try:
-        film = base64.b64encode(mediapy.compress_video(frames, fps=1 / seconds, qp=qp)).decode()
+        film = mediapy.compress_video(frames, fps=1 / seconds, qp=qp)
     except RuntimeError:
-        return HTML(f'<img alt="{text}" src="data:image/png;base64,{picture}">')
-    return HTML(f'<video controls loop muted playsinline aria-label="{text}" poster="data:image/png;base64,{picture}" '
-                "onloadeddata=\"matchMedia('(prefers-reduced-motion: reduce)').matches || this.play()\" "
-                f'src="data:video/mp4;base64,{film}"></video>')
+        film = None
+    return _player(film, still.getvalue(), text)

@@ -71,6 +71,10 @@ class Task(ABC):
         """The system acted upon: the true parameters."""
         return Simulator(self.step, Uniform.around(self.true_parameters))
 
+    def true_model(self) -> Simulator:
+        """The simulator planned with, at the true parameters: what MPPI with true dynamics is given."""
+        return self.simulator(Uniform.around(self.true_parameters))
+
     def simulator(self, distribution: Uniform | None = None) -> Simulator:
         """The simulator planned with: parameters from `distribution`, by default `biased`.
 
