@@ -117,21 +117,27 @@ def test_wheel_is_small_enough_for_colab(wheel):
     assert wheel.stat().st_size < 20e6, f"{wheel.stat().st_size / 1e6:.1f} MB"
 
 
-@pytest.fixture(scope="module")
-def alone(root, wheel):
-    """A Python that has the wheel and its core requirements, nothing else; the requirements are kept in _build."""
+def environment(root, wheel, extra=""):
+    """Python of an environment with the wheel, its core requirements and one extra; the requirements are kept in _build."""
     inputs = (root / "pyproject.toml").read_bytes() + (root / "constraints.txt").read_bytes() + sys.version.encode()
-    folder = root / "_build" / "wheel-env" / hashlib.sha256(inputs).hexdigest()[:12]
+    folder = root / "_build" / "wheel-env" / (hashlib.sha256(inputs).hexdigest()[:12] + extra)
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--constraint", root / "constraints.txt"]
     if index := os.environ.get("TORCH_INDEX"):
         install += ["--extra-index-url", index]
     if not (folder / "done").exists():
         venv.create(folder, with_pip=True, clear=True)
-        subprocess.run([*install, wheel], check=True)
+        subprocess.run([*install, f"{wheel}[{extra}]" if extra else wheel], check=True)
+        if extra == "mujoco":
+            subprocess.run([*install, "--no-deps", "dm_control"], check=True)  # as the chapters' first cells do
         (folder / "done").touch()
     subprocess.run([*install, "--no-deps", "--force-reinstall", wheel], check=True)
     return python
+
+
+@pytest.fixture(scope="module")
+def alone(root, wheel):
+    return environment(root, wheel)
 
 
 def run_alone(python, folder, *arguments):
@@ -181,11 +187,13 @@ for cell in json.load(open(sys.argv[1]))["cells"]:
 
 @pytest.mark.full
 @pytest.mark.parametrize("notebook", sorted((house.ROOT / "book").glob("*.ipynb")), ids=lambda path: path.stem)
-def test_notebook_runs_with_the_wheel_alone(root, alone, notebook, tmp_path):
-    """As in Colab: the wheel, Colab's widgets, an empty folder, no other file of the repository."""
-    subprocess.run([alone, "-m", "pip", "install", "--quiet", "--constraint", root / "constraints.txt", "anywidget", "ipywidgets"],
+def test_notebook_runs_with_the_wheel_alone(root, wheel, notebook, tmp_path):
+    """As in Colab: the wheel and the extra that its first cell asks for, Colab's widgets, an empty folder, no other file."""
+    (extra,) = set(re.findall(r"mpqlib(?:\[([a-z]+)\])? @", notebook.read_text()))
+    python = environment(root, wheel, extra)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "--constraint", root / "constraints.txt", "anywidget", "ipywidgets"],
                    check=True)
-    done = run_alone(alone, tmp_path, "-c", COLAB, notebook)
+    done = run_alone(python, tmp_path, "-c", COLAB, notebook)
     assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-3000:]
 
 
