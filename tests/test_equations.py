@@ -121,7 +121,7 @@ def without_kl_later(m):
 WRONG_01 = {
     "costs maximised, as if they were rewards": lambda m: right_01(replace(m, costs=-m.costs)),
     "the temperature left out (λ = 1)": lambda m: right_01(replace(m, lam=1.0)),
-    "the discount squared, γ^(2t)": lambda m: right_01(replace(m, gamma=m.gamma**2)),
+    "the discount squared": lambda m: right_01(replace(m, gamma=m.gamma**2)),
     "the prior left out, entropy alone":
         lambda m: right_01(replace(m, prior=np.full_like(m.prior, 1 / m.prior.shape[1]))),
     "KL counted at the first step only": without_kl_later,
@@ -180,12 +180,12 @@ def swapped_kl(self, policy):
 
 WRONG_02 = {
     "KL left out": replaced(SoftMDP, "kl", lambda self, policy: np.zeros(len(policy)), right_02),
-    "KL with its arguments exchanged, KL(prior || π)": replaced(SoftMDP, "kl", swapped_kl, right_02),
+    "KL with its arguments exchanged": replaced(SoftMDP, "kl", swapped_kl, right_02),
     "the temperature left out (λ = 1)": lambda m, *rest: right_02(replace(m, lam=1.0), *rest),
     "Q without the discount of V":
         replaced(SoftMDP, "q_from_v", lambda self, V: self.costs + self.transitions @ V, right_02),
     "KL of its own step counted in Q": kl_in_q,
-    "the last value discounted by γ^(H-1)": wrong_end(lambda m: 1 / m.gamma),
+    "the last value discounted by one step too little": wrong_end(lambda m: 1 / m.gamma),
     "the last value not discounted": wrong_end(lambda m: m.gamma**-3),
     "one step too many in the H-step form": lambda m, p, H, Q_end: right_02(m, p, H + 1, Q_end),
 }
@@ -229,12 +229,12 @@ def recursion_04(v=lambda m, p, Q: (p * (m.lam * np.log(p / m.prior) + Q)).sum(1
 
 
 WRONG_04 = {
-    "the bracket as printed, λ log(π/prior + Q)":
+    "Q inside the logarithm, as printed":
         recursion_04(v=lambda m, p, Q: (p * m.lam * np.log(p / m.prior + Q)).sum(1)),
     "the log ratio subtracted": recursion_04(v=lambda m, p, Q: (p * (Q - m.lam * np.log(p / m.prior))).sum(1)),
     "the temperature left out": recursion_04(v=lambda m, p, Q: (p * (np.log(p / m.prior) + Q)).sum(1)),
     "the discount left out": recursion_04(q=lambda m, V: m.costs + V[m.next_state]),
-    "the value of the same state, V(s_t) in place of V(s_{t+1})":
+    "the value of the same state in place of the next one's":
         recursion_04(q=lambda m, V: m.costs + m.gamma * V[:, None]),
 }
 
@@ -304,10 +304,10 @@ def kl_times(factor):
 WRONG_05 = {
     "the sum of costs to H-1, the last step counted twice":
         lambda m, s, Q, joint, H: right_05(m, s, Q, joint, H) + joint @ last_cost_too(m, s, H),
-    "c_t in place of c_{t+l}, as printed after Eq. 6": first_cost_repeated,
+    "the first cost in place of all (the index l lost), as printed after Eq. 6": first_cost_repeated,
     "the log ratio subtracted": kl_times(lambda m: -m.lam),
     "the temperature left out": kl_times(lambda m: 1.0),
-    "marginals in place of conditionals in log π(A)": marginals_only,
+    "marginals in place of conditionals in the log ratio": marginals_only,
 }
 
 
@@ -343,7 +343,7 @@ WRONG_06 = {
     "the sign of the exponent": exponent_06(lambda m, S, log_prior: log_prior + S / m.lam),
     "the prior left out": exponent_06(lambda m, S, log_prior: -S / m.lam),
     "the temperature left out": exponent_06(lambda m, S, log_prior: log_prior - S),
-    "η as a plain mean over sequences, without the prior":
+    "the normaliser as a plain mean over sequences, without the prior":
         lambda m, *rest: (lambda S, lp: np.exp(lp - S / m.lam) / np.exp(-S / m.lam).mean())(*m.sequence_costs(*rest)),
     "the terminal Q left out": lambda m, s, Q, H: right_06(m, s, 0 * Q, H),
     "the discount of Q left out": lambda m, s, Q, H: right_06(m, s, Q / m.gamma ** (H - 1), H),
@@ -388,7 +388,7 @@ WRONG_07 = {
     "the expected cost under the prior, no logarithm": from_costs_07(lambda S, prior, lam: prior @ S),
     "a sum over sequences in place of the expectation":
         from_costs_07(lambda S, prior, lam: -lam * np.log(np.exp(-S / lam).sum())),
-    "the cost of step H-1 beside Q": lambda m, s, Q, H: right_07(m, s, Q + m.costs, H),
+    "the cost of the last step beside Q": lambda m, s, Q, H: right_07(m, s, Q + m.costs, H),
 }
 
 
@@ -515,7 +515,7 @@ WRONG_03 = {
         lambda *args, **options: planned(*args, terminal=later_terminal, **options),
     "KL left out": replaced(mppi, "log_density_ratio", no_ratio, planned),
     "the sign of KL": replaced(mppi, "log_density_ratio", ratio_times(-1), planned),
-    "the terminal cost discounted by γ^H": lambda *args, gamma, **options: planned(
+    "the terminal cost discounted by one step too much": lambda *args, gamma, **options: planned(
         *args, terminal=lambda s, a: gamma * q(s, a), gamma=gamma, **options),
     "the discount left out": lambda *args, gamma, **options: planned(*args, gamma=1.0, **options),
 }
@@ -559,7 +559,7 @@ def other_direction():
 
 
 WRONG_08 = {
-    "KL the other way round, KL(π_θ || π*)": other_direction,
+    "KL the other way round": other_direction,
     "the most probable action of π* in place of its mean":
         lambda: LINE[np.argmin(valleys(LINE) / LAM + LINE**2 / (2 * SIGMA**2))],
     "π* without the prior": lambda: softmax(-valleys(LINE) / LAM) @ LINE,
@@ -612,9 +612,11 @@ def by_terms_09(formula):
 
 WRONG_09 = {
     "the second term added": by_terms_09(lambda star, first, second, U: star @ (first + second)),
-    "the expectation under π_θ": by_terms_09(lambda star, first, second, U: policy_on_grid(U) @ (first - second)),
+    "the expectation under the policy":
+        by_terms_09(lambda star, first, second, U: policy_on_grid(U) @ (first - second)),
     "the first term left out": by_terms_09(lambda star, first, second, U: -star @ second),
-    "η left out of π*": by_terms_09(lambda star, first, second, U: star @ (first - on_grid()[3] / LAM - second)),
+    "the normaliser left out of π*":
+        by_terms_09(lambda star, first, second, U: star @ (first - on_grid()[3] / LAM - second)),
 }
 
 
@@ -639,8 +641,8 @@ def right_10(U):
 WRONG_10 = {
     "argmin in place of argmax (the sign)": lambda U: -right_10(U),
     "the expectation under the prior": lambda U: on_grid()[1] @ log_ratio_of_densities(U),
-    "the expectation under π_θ": lambda U: policy_on_grid(U) @ log_ratio_of_densities(U),
-    "the prior dropped, and the density of π_θ not in a logarithm": lambda U: on_grid()[2] @ (policy_on_grid(U) / AREA),
+    "the expectation under the policy": lambda U: policy_on_grid(U) @ log_ratio_of_densities(U),
+    "the density of the policy without its logarithm": lambda U: on_grid()[2] @ (policy_on_grid(U) / AREA),
 }
 
 
@@ -672,10 +674,10 @@ def ratio_11(ratio):
 WRONG_11 = {
     "the factor 1/2 left out": ratio_11(lambda A, U, s: log_density_ratio(A, U, s / np.sqrt(2))),
     "the sign of the ratio": ratio_11(lambda A, U, s: -log_density_ratio(A, U, s)),
-    "Σ in place of its inverse": ratio_11(lambda A, U, s: log_density_ratio(A, U, 1 / s)),
-    "σ in place of σ²": ratio_11(lambda A, U, s: log_density_ratio(A, U, np.sqrt(s))),
-    "the first time step only, no product": ratio_11(lambda A, U, s: log_density_ratio(A[:, :1], U[:1], s)),
-    "samples with standard deviation σ²":
+    "the covariance in place of its inverse": ratio_11(lambda A, U, s: log_density_ratio(A, U, 1 / s)),
+    "the standard deviation in place of the variance": ratio_11(lambda A, U, s: log_density_ratio(A, U, np.sqrt(s))),
+    "the first time step only": ratio_11(lambda A, U, s: log_density_ratio(A[:, :1], U[:1], s)),
+    "samples with the variance as their standard deviation":
         lambda A, U, s, rng: (log_density_ratio(A, U, s), right_11(A, U, s**2, rng)[1]),
 }
 
@@ -706,8 +708,9 @@ WRONG_12 = {
     "the factor 1/2 left out": by_terms_12(quadratic=lambda U, A: -U @ U / SIGMA**2),
     "the sign of the quadratic term": by_terms_12(quadratic=lambda U, A: 0.5 * U @ U / SIGMA**2),
     "the sign of the cross term": by_terms_12(cross=lambda U, A: -A @ U / SIGMA**2),
-    "Σ⁻¹ left out of the cross term": by_terms_12(cross=lambda U, A: A @ U),
-    "a_t in place of u_t in the quadratic term": by_terms_12(quadratic=lambda U, A: -0.5 * (A**2).sum(1) / SIGMA**2),
+    "the covariance left out of the cross term": by_terms_12(cross=lambda U, A: A @ U),
+    "the action in place of the mean in the quadratic term":
+        by_terms_12(quadratic=lambda U, A: -0.5 * (A**2).sum(1) / SIGMA**2),
     "the integral over the prior": lambda U: on_grid()[1] @ ratio(U),
 }
 
@@ -732,8 +735,8 @@ WRONG_13 = {
     "the factor 1/2 left out": lambda U, mean: (mean @ U - U @ U) / SIGMA**2,
     "the sign of the quadratic term": lambda U, mean: (mean @ U + 0.5 * U @ U) / SIGMA**2,
     "the mean of the prior in place of that of π*": lambda U, mean: right_13(U, 0 * mean),
-    "the quadratic term summed over t twice (times H)": lambda U, mean: (mean @ U - 0.5 * len(U) * U @ U) / SIGMA**2,
-    "Σ⁻¹ left out of the second term": lambda U, mean: mean @ U - 0.5 * U @ U / SIGMA**2,
+    "the quadratic term H times too large": lambda U, mean: (mean @ U - 0.5 * len(U) * U @ U) / SIGMA**2,
+    "the covariance left out of the second term": lambda U, mean: mean @ U - 0.5 * U @ U / SIGMA**2,
 }
 
 
@@ -758,10 +761,10 @@ def weighted_14(log_ratio):
 
 
 WRONG_14 = {
-    "the ratio prior/π_U left out": weighted_14(lambda plan: 0.0),
+    "the density ratio left out": weighted_14(lambda plan: 0.0),
     "the ratio upside down": weighted_14(lambda plan: -plan.log_ratio),
     "the ratio counted twice": weighted_14(lambda plan: 2 * plan.log_ratio),
-    "a_t - u_t in place of a_t": lambda U, noise: right_14(U, noise) - U,
+    "the noise in place of the action": lambda U, noise: right_14(U, noise) - U,
     "the plain mean of the samples": lambda U, noise: U + noise.mean(0),
 }
 
@@ -805,12 +808,12 @@ def logits_15(logits):
 WRONG_15 = {
     "the sign of the exponent": logits_15(lambda plan: plan.costs / LAM - plan.log_ratio),
     "the temperature left out": logits_15(lambda plan: -plan.costs - plan.log_ratio),
-    "the ratio prior/π_U left out": replaced(mppi, "log_density_ratio", no_ratio, right_15),
+    "the density ratio left out": replaced(mppi, "log_density_ratio", no_ratio, right_15),
     "the ratio upside down": replaced(mppi, "log_density_ratio", ratio_times(-1), right_15),
     "the terminal Q left out": lambda U, noise: planned(U, noise, terminal=lambda s, a: 0 * a[..., 0]).weights,
-    "the cost of step H-1 beside Q":
+    "the cost of the last step beside Q":
         lambda U, noise: planned(U, noise, terminal=lambda s, a: q(s, a) + cost(s, a)).weights,
-    "Q of the start state, the index 0 in place of H-1": lambda U, noise: planned(
+    "Q of the first state in place of the last": lambda U, noise: planned(
         U, noise, terminal=lambda s, a: q(np.full_like(s, START), a)).weights,
 }
 
@@ -834,11 +837,11 @@ def from_plan_16(update):
 
 
 WRONG_16 = {
-    "1/N left out: η as the sample mean, as printed": from_plan_16(lambda w, A, U: len(w) * w @ A),
+    "1/N left out, as printed": from_plan_16(lambda w, A, U: len(w) * w @ A),
     "divided by N once more": from_plan_16(lambda w, A, U: w @ A / len(w)),
     "the weighted noise without U": from_plan_16(lambda w, A, U: w @ (A - U)),
     "the weighted mean added to U": from_plan_16(lambda w, A, U: U + w @ A),
-    "the weight of a neighbour, w(A_{n+1})": from_plan_16(lambda w, A, U: np.roll(w, 1) @ A),
+    "the weight of the next sample": from_plan_16(lambda w, A, U: np.roll(w, 1) @ A),
     "the action of the next time step": from_plan_16(lambda w, A, U: np.roll(w @ A, -1)),
 }
 
@@ -892,9 +895,9 @@ WRONG_17 = {
     "the discount left out": lambda mpq, s, c, following: c + (right_17(mpq, s, c, following) - c) / 0.9,
     "λ in front of the logarithm left out": lambda mpq, s, c, following: c + (right_17(mpq, s, c, following) - c) / LAM,
     "the cost of the step left out": lambda mpq, s, c, following: right_17(mpq, s, 0 * c, following),
-    "the free energy of s in place of s'": lambda mpq, s, c, following: right_17(mpq, s, c, s),
-    "log π_U/prior left out": replaced(mppi, "log_density_ratio", no_ratio, right_17),
-    "½uᵀΣ⁻¹u left out of it (the weights do not change)":
+    "the free energy of the state before the step": lambda mpq, s, c, following: right_17(mpq, s, c, s),
+    "the log density ratio left out": replaced(mppi, "log_density_ratio", no_ratio, right_17),
+    "the square of the mean left out of it (no weight changes)":
         replaced(mppi, "log_density_ratio", without_the_square, right_17),
     "the expected cost in place of the free energy": expected_cost,
     "the density taken at the clipped action": replaced(mppi, "log_density_ratio", at_the_clipped_action, right_17),
