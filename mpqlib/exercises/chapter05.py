@@ -1,0 +1,113 @@
+"""Checks of chapter 5, the MPPI update."""
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import softmax
+
+from mpqlib.exercises import Exercise
+
+_rng = np.random.default_rng(55)
+_U, _A = _rng.normal(size=(3, 2)), _rng.normal(size=(6, 3, 2))
+_COSTS, _RATIO = _rng.uniform(0, 3, 6), _rng.normal(size=6)
+
+
+def _mean(weights, A):
+    return np.einsum("n,nhd->hd", weights, A)
+
+
+def _temperature(costs, wanted, size=lambda w: 1 / np.sum(w**2)):
+    spread = np.log(np.std(costs))
+    return np.exp(brentq(lambda x: size(softmax(-costs / np.exp(x))) - wanted, spread - 12, spread + 12, xtol=1e-13))
+
+
+def _perplexity(w):
+    w = w[w > 0]
+    return np.exp(-np.sum(w * np.log(w)))
+
+
+EXERCISES = (
+    Exercise(
+        name="ex5-ratio",
+        reference=lambda a, u, sigma, lam: lam * np.sum(u * a - 0.5 * u**2) / sigma**2,
+        inputs=((np.array([1.0, -0.4, 2.0]), np.array([0.5, 0.3, 1.1]), 2.0, 0.3),
+                (np.array([0.2, 0.7]), np.array([-1.0, 0.4]), 0.5, 1.5)),
+        mistakes={
+            "Did you forget -u^2 / 2? The weights would not notice, the free energy does.":
+                lambda a, u, sigma, lam: lam * np.sum(u * a) / sigma**2,
+            "Did you forget the factor 1/2 of u^2?":
+                lambda a, u, sigma, lam: lam * np.sum(u * a - u**2) / sigma**2,
+            "With the action a the half has a minus sign; the plus sign goes with the noise a - u.":
+                lambda a, u, sigma, lam: lam * np.sum(u * a + 0.5 * u**2) / sigma**2,
+            "Did you divide by sigma? Sigma^-1 is 1 / sigma^2.":
+                lambda a, u, sigma, lam: lam * np.sum(u * a - 0.5 * u**2) / sigma,
+            "Did you forget to divide by sigma^2?":
+                lambda a, u, sigma, lam: lam * np.sum(u * a - 0.5 * u**2),
+            "Did you forget lam? The log ratio is a number, the control cost a cost.":
+                lambda a, u, sigma, lam: np.sum(u * a - 0.5 * u**2) / sigma**2,
+            "The ratio is upside down: a sample pays for leaning the way the mean does.":
+                lambda a, u, sigma, lam: -lam * np.sum(u * a - 0.5 * u**2) / sigma**2,
+            "Is there a mean over the steps where the sum belongs?":
+                lambda a, u, sigma, lam: lam * np.mean(u * a - 0.5 * u**2) / sigma**2,
+        },
+    ),
+    Exercise(
+        name="ex5-update",
+        reference=lambda A, costs, log_ratio, lam: _mean(softmax(-costs / lam - log_ratio), A),
+        inputs=((_A, _COSTS, _RATIO, 0.5), (_A + _U, 3 * _COSTS, -_RATIO, 2.0)),
+        mistakes={
+            "N times too large: eta is a mean and the update a sum, as printed.":
+                lambda A, costs, log_ratio, lam: len(A) * _mean(softmax(-costs / lam - log_ratio), A),
+            "Did you forget the log ratio? That is right only for samples of the prior.":
+                lambda A, costs, log_ratio, lam: _mean(softmax(-costs / lam), A),
+            "Check the sign of the log ratio: what pi_U proposes too often must count less.":
+                lambda A, costs, log_ratio, lam: _mean(softmax(-costs / lam + log_ratio), A),
+            "Is the log ratio divided by lam? It is a pure number, only the costs are divided.":
+                lambda A, costs, log_ratio, lam: _mean(softmax(-(costs + log_ratio) / lam), A),
+            "Check the sign of the costs: dear samples have the largest weights.":
+                lambda A, costs, log_ratio, lam: _mean(softmax(costs / lam - log_ratio), A),
+            "Did you forget to normalise the weights?":
+                lambda A, costs, log_ratio, lam: _mean(np.exp(-costs / lam - log_ratio), A),
+            "That is the best sample: Eq. 16 averages.":
+                lambda A, costs, log_ratio, lam: A[np.argmin(costs)],
+        },
+        points=2,
+    ),
+    Exercise(
+        name="ex5-control-cost",
+        reference=lambda: ("abcf", "c"),
+        inputs=((),),
+        mistakes={
+            "The second half is right. For the weights a constant multiple of u^2 does not matter: which differ only by that?":
+                lambda: ("c", "c"),
+            "Compare (f) with (a): they differ by a multiple of u^2 as well.":
+                lambda: ("abc", "c"),
+            "(d) has the wrong sign: a sample that leans the way the mean does must pay, not gain.":
+                lambda: ("abcdf", "c"),
+            "(e) lacks lam: it is right for lam = 1 only.":
+                lambda: ("abcef", "c"),
+            "The weights are right. For the free energy the constant counts: with the noise it is + u^2 / 2, with the action - u^2 / 2.":
+                lambda: ("abcf", "a"),
+            "The weights are right. (f) has the sign of the half that belongs to the noise, with the action.":
+                lambda: ("abcf", "cf"),
+            "The weights are right, but the free energy is not immune to constants.":
+                lambda: ("abcf", "abcf"),
+        },
+    ),
+    Exercise(
+        name="ex5-temperature",
+        reference=_temperature,
+        inputs=((_rng.uniform(0, 10, 50), 10.0), (100 + _rng.exponential(3.0, 200), 20.0)),
+        mistakes={
+            "That is 1 / lam, the inverse temperature.":
+                lambda costs, wanted: 1 / _temperature(costs, wanted),
+            "That is the perplexity exp(entropy); the effective sample size is 1 / sum of w^2.":
+                lambda costs, wanted: _temperature(costs, wanted, _perplexity),
+            "Did you forget the square? 1 / max(w) is another count, the effective sample size is 1 / sum of w^2.":
+                lambda costs, wanted: _temperature(costs, wanted, lambda w: 1 / w.max()),
+            "That is the temperature in units of std(S): multiply by it.":
+                lambda costs, wanted: _temperature(costs, wanted) / np.std(costs),
+        },
+        points=2,
+        rtol=1e-3,
+    ),
+)
