@@ -10,7 +10,7 @@ import os
 import platform
 import subprocess
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from itertools import product
@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 import mpqlib
 from mpqlib import data_dir, tasks
 from mpqlib.mppi import MPPI, MPPISettings
-from mpqlib.mpq import MPQ, MPQSettings, evaluate
+from mpqlib.mpq import MPQ, MPQSettings, bounded, evaluate
 from mpqlib.qfunction import QFunction, read_tensors, write_tensors
 from mpqlib.settings import DATA, SETTINGS, TRIED
 
@@ -90,13 +90,20 @@ def run(task: str, agent: str, seed: int, horizon: int | None = None, data: str 
     folder = Path(out) / task / label(agent, horizon, data) / f"seed-{seed}"
     if (folder / "run.json").exists():
         found = _record(folder / "run.json")
-        if any(found.get(key) != value for key, value in what.items()):
+        if any(found.get(key) != value for key, value in what.items() if key != "settings") or not _same(found, settings):
             raise ValueError(f"{folder} holds a finished run of other settings; remove it or choose another --out")
         return found
     folder.mkdir(parents=True, exist_ok=True)
     if learns:
         return _run_learner(what, tasks.make(task), settings, folder, checkpoint_every, progress)
     return _run_planner(what, tasks.make(task), settings, folder)
+
+
+def _same(record, settings) -> bool:
+    """Whether a run was made with these settings; those that did not exist then had their default values."""
+    wanted, found = json.loads(json.dumps(asdict(settings))), record["settings"]
+    added = {field.name: json.loads(json.dumps(field.default)) for field in fields(settings) if field.name not in found}
+    return {**added, **found} == wanted
 
 
 def _record(path) -> dict:
@@ -171,7 +178,7 @@ def _run_learner(what, task, settings: MPQSettings, folder, checkpoint_every, pr
                    "test_cost": np.mean(test["cost"]), "test_success": np.mean(test["success"])}
                   for row, test in zip(learner.curve, tests, strict=True)]
                  ).round(6).to_csv(folder / "curve.csv", index=False)
-    planner = MPPI(settings.planner, task.simulator(), task.cost, best)
+    planner = MPPI(settings.planner, task.simulator(), task.cost, bounded(best, settings.value_range))
     tested = _test(task, planner, what["seed"], what["test_episodes"])
     clock("test")
     result = _finish(folder, what, {"train_episodes": learner.episode, "best": tested, "last": tests[-1], "cpu_s": cpu},
@@ -277,7 +284,7 @@ def report(runs: Path = Path("data/runs"), out: Path = Path("data/report")) -> p
     for path in sorted(Path(runs).glob("*/*/seed-*/run.json")):
         found = _record(path)
         frozen = task_settings(found["task"]).agent(found["agent"], found["horizon"])
-        if found["settings"] != json.loads(json.dumps(asdict(frozen))):
+        if not _same(found, frozen):
             raise ValueError(f"{path} was run with other settings than the frozen ones; remove it and run again")
         planner = found["settings"].get("planner", found["settings"])
         best, last = found["best"], found["last"]
@@ -351,9 +358,9 @@ def load_planner(task, path) -> MPPI:
         ValueError: if the file is damaged or was written for another task.
     """
     q = QFunction.load(path, task)
-    settings = {name: tuple(value) if isinstance(value, list) else value
-                for name, value in read_tensors(path)[1]["settings"]["planner"].items()}
-    return MPPI(MPPISettings(**settings), task.simulator(), task.cost, q)
+    settings = read_tensors(path)[1]["settings"]
+    planner = {name: tuple(value) if isinstance(value, list) else value for name, value in settings["planner"].items()}
+    return MPPI(MPPISettings(**planner), task.simulator(), task.cost, bounded(q, settings.get("value_range")))
 
 
 def evaluate_file(task: str, q: Path, episodes: int = 100, seed: int = 0) -> dict:

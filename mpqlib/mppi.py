@@ -220,7 +220,7 @@ class MPPI:
         return costs.reshape(len(actions), s.samples), visited
 
 
-def receding_horizon(planner, system, starts, steps, rng):
+def receding_horizon(planner, system, starts, steps, rng, noise=None, with_plans=False):
     """Closed-loop control: plan, execute the first action, warm-start the next plan.
 
     K systems run in lockstep, one batched plan per time step.
@@ -231,14 +231,18 @@ def receding_horizon(planner, system, starts, steps, rng):
         starts: (K, ns) start states.
         steps: number of control steps.
         rng: numpy Generator.
+        noise: (steps, K, du) or (steps, 1, du) added to the actions before they are clipped and
+            executed, to explore; None for none.
+        with_plans: yield the warm-started means (K, H, du) for the next states too.
 
     Yields:
         (states (K, ns), actions (K, du), costs (K,), next_states (K, ns)), once per step.
     """
     states, U = np.asarray(starts, float), planner.initial_plan(len(starts))
-    for _ in range(steps):
+    for t in range(steps):
         U = planner.plan(states, rng, U).U
-        actions = planner.execute(U)
+        actions = planner.execute(U if noise is None else U[:, :1] + noise[t, :, None])
         next_states = system(states, actions[:, None], rng)[:, 1]
-        yield states, actions, planner.cost(states, actions), next_states
-        states, U = next_states, planner.shift(U)
+        costs, U = planner.cost(states, actions), planner.shift(U)
+        yield (states, actions, costs, next_states, U) if with_plans else (states, actions, costs, next_states)
+        states = next_states

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from numbers import Integral
 
 import numpy as np
+from scipy.signal import lfilter
 
 from mpqlib.mppi import MPPI, MPPISettings, receding_horizon
 from mpqlib.qfunction import QFunction, ReplayBuffer
@@ -27,7 +28,18 @@ class MPQSettings:
         target_samples: action sequences per iteration for targets; None for planner.samples.
         target_network_rate: fraction by which a target network follows theta at each gradient
             step, in (0, 1]; None, as in the paper's MPQ, for no target network.
+        epochs: None to compute the targets of each minibatch with the newest theta, just before its
+            gradient step; a number to compute those of all M minibatches with the theta before the
+            update, as Algorithm 1 says, and to pass over them so often.
+        value_range: (low, high) that every true value lies in, in the unit of cost; targets and the
+            planner's terminal values are clipped to it. None for no bounds.
+        warm_start_targets: start a target's U from the plan made when the transition was recorded,
+            instead of from 0.
+        exploration: in training episodes AR(1) noise (coefficient 0.9) is added to the executed
+            actions, of a standard deviation drawn per episode from U(0, exploration), in the unit
+            of the action; 0 for none.
         hidden, output_scale, learning_rate: of the Q function.
+        final_learning_rate: reached linearly over the N episodes; None to keep learning_rate.
         validate_every: episodes between validations, the first before any training.
         validation_episodes: episodes of a validation, always the same starts.
 
@@ -44,9 +56,14 @@ class MPQSettings:
     target_iterations: int = 3
     target_samples: int | None = None
     target_network_rate: float | None = None
+    epochs: int | None = None
+    value_range: tuple[float, float] | None = None
+    warm_start_targets: bool = False
+    exploration: float = 0.0
     hidden: tuple[int, ...] = (100, 100)
     output_scale: float = 10.0
     learning_rate: float = 1e-3
+    final_learning_rate: float | None = None
     validate_every: int = 5
     validation_episodes: int = 20
 
@@ -56,6 +73,15 @@ class MPQSettings:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
                 raise ValueError(f"{name} is {value!r}; it must be an integer >= {least}")
+        if self.epochs is not None and (isinstance(self.epochs, bool) or not isinstance(self.epochs, Integral) or self.epochs < 1):
+            raise ValueError(f"epochs is {self.epochs!r}; it must be None or an integer >= 1")
+        if self.value_range is not None and not (len(self.value_range) == 2 and self.value_range[0] < self.value_range[1]
+                                                 and np.isfinite(self.value_range).all()):
+            raise ValueError(f"value_range is {self.value_range}; it must be None or (low, high), finite, with low < high")
+        if not 0 <= self.exploration < np.inf:
+            raise ValueError(f"exploration is {self.exploration}; it must be a finite number >= 0")
+        if self.final_learning_rate is not None and not 0 < self.final_learning_rate < np.inf:
+            raise ValueError(f"final_learning_rate is {self.final_learning_rate}; it must be None or a finite number > 0")
         rate = self.target_network_rate
         if rate is not None and not 0 < rate <= 1:
             raise ValueError(f"target_network_rate is {rate}; it must be None or lie in (0, 1]")
@@ -100,9 +126,10 @@ class MPQ:
         self.target_q = self.q
         if settings.target_network_rate is not None:
             self.target_q = QFunction(task, seed, **network)  # same seed: starts equal
-        self.planner = MPPI(settings.planner, simulate, task.cost, self.q)
-        self.target_planner = MPPI(settings.target_planner, simulate, task.cost, self.target_q)
-        self.buffer = ReplayBuffer(settings.N * settings.T, task.state_dim, task.action_dim)
+        self.planner = MPPI(settings.planner, simulate, task.cost, bounded(self.q, settings.value_range))
+        self.target_planner = MPPI(settings.target_planner, simulate, task.cost, bounded(self.target_q, settings.value_range))
+        self.buffer = ReplayBuffer(settings.N * settings.T, task.state_dim, task.action_dim,
+                                   settings.planner.horizon if settings.warm_start_targets else 0)
         self.episode, self.curve, self.episode_costs, self.best = 0, [], [], self.q.tensors()
 
     def train(self, after_episode=None) -> QFunction:
@@ -118,15 +145,12 @@ class MPQ:
             start = self.task.reset(1, self.rng)
             self.episode += 1
             self.episode_costs.append(0.0)
-            for s_t, a_t, c_t, s_next in receding_horizon(self.planner, self.system, start, s.T, self.rng):  # 2-4
-                self.buffer.add(s_t, a_t, c_t, s_next)  # line 5
-                self.episode_costs[-1] += float(c_t[0])
+            for transition in receding_horizon(self.planner, self.system, start, s.T, self.rng, self.exploration_noise(),
+                                               s.warm_start_targets):  # lines 2-4
+                self.buffer.add(*transition)  # line 5
+                self.episode_costs[-1] += float(transition[2][0])
             if self.episode % s.N_update == 0:  # line 6
-                for _ in range(s.M):  # line 7
-                    states, actions, costs, next_states = self.buffer.sample(s.K, self.rng)
-                    self.q.fit(states, actions, self.targets(costs, next_states))  # line 8
-                    if s.target_network_rate is not None:
-                        self.target_q.blend(self.q, s.target_network_rate)
+                self.update()  # lines 7-8
             if self.episode % s.validate_every == 0 or self.episode == s.N:
                 self.validate()
             if after_episode is not None:
@@ -135,19 +159,53 @@ class MPQ:
         best.set_tensors(self.best)
         return best
 
-    def targets(self, costs, next_states):
+    def update(self) -> None:
+        """Lines 7 and 8 of Algorithm 1: M minibatches, their targets, gradient steps."""
+        s = self.settings
+        if s.final_learning_rate is not None:
+            done = self.episode / s.N
+            self.q.optimizer.param_groups[0]["lr"] = (1 - done) * s.learning_rate + done * s.final_learning_rate
+        if s.epochs is None:
+            for _ in range(s.M):
+                states, actions, costs, next_states, *plans = self.buffer.sample(s.K, self.rng)
+                self._step(states, actions, self.targets(costs, next_states, *plans))
+            return
+        minibatches = [self.buffer.sample(s.K, self.rng) for _ in range(s.M)]
+        targets = np.concatenate([self.targets(*minibatch[2:]) for minibatch in minibatches])
+        states, actions = (np.concatenate(column) for column in list(zip(*minibatches))[:2])
+        for _ in range(s.epochs):
+            for rows in self.rng.permutation(len(targets)).reshape(s.M, s.K):
+                self._step(states[rows], actions[rows], targets[rows])
+
+    def _step(self, states, actions, targets):
+        self.q.fit(states, actions, targets)
+        if self.settings.target_network_rate is not None:
+            self.target_q.blend(self.q, self.settings.target_network_rate)
+
+    def exploration_noise(self):
+        """(T, 1, du) noise of one training episode, or None."""
+        s = self.settings
+        if not s.exploration:
+            return None
+        white = self.rng.standard_normal((s.T, 1, self.task.action_dim))
+        size = s.exploration * self.rng.uniform()
+        return size * lfilter([np.sqrt(1 - 0.9**2)], [1, -0.9], white, axis=0)
+
+    def targets(self, costs, next_states, plans=None):
         """y = c(s, a) + gamma * free energy at s' (Eq. 17), all rows in one batched plan.
 
         The planner improves U from s' for `target_iterations` updates, then takes fresh samples,
         so that U does not depend on the noise it is judged by.
 
         Args:
-            costs: (K,); next_states: (K, ns).
+            costs: (K,); next_states: (K, ns); plans: (K, H, du) means to start from, None for 0.
 
         Returns:
             (K,) targets, in the unit of cost.
         """
-        return costs + self.settings.planner.gamma * self.target_planner.plan(next_states, self.rng).free_energy
+        free_energy = self.target_planner.plan(next_states, self.rng, plans).free_energy
+        targets = costs + self.settings.planner.gamma * free_energy
+        return targets if self.settings.value_range is None else np.clip(targets, *self.settings.value_range)
 
     def validate(self) -> None:
         """Append to the curve, and keep the weights if they are the best so far.
@@ -170,7 +228,7 @@ class MPQ:
         tensors = {f"q.{name}": value for name, value in self.q.tensors(optimizer=True).items()}
         tensors |= {f"target.{name}": value for name, value in self.target_q.tensors().items()}
         tensors |= {f"best.{name}": value for name, value in self.best.items()}
-        tensors |= {f"buffer.{name}": getattr(self.buffer, name)[:self.buffer.size] for name in ReplayBuffer.FIELDS}
+        tensors |= {f"buffer.{name}": getattr(self.buffer, name)[:self.buffer.size] for name in self.buffer.fields}
         header = {"episode": self.episode, "curve": self.curve, "episode_costs": self.episode_costs,
                   "rng": self.rng.bit_generator.state}
         return tensors, header
@@ -185,9 +243,16 @@ class MPQ:
             self.target_q.set_tensors(part("target."))
         self.best = part("best.")
         self.buffer.size = 0
-        self.buffer.add(*(tensors[f"buffer.{name}"] for name in ReplayBuffer.FIELDS))
+        self.buffer.add(*(tensors[f"buffer.{name}"] for name in self.buffer.fields))
         self.episode, self.curve, self.episode_costs = header["episode"], header["curve"], header["episode_costs"]
         self.rng.bit_generator.state = header["rng"]
+
+
+def bounded(q, value_range):
+    """The Q function with its values clipped to (low, high); itself for None."""
+    if value_range is None:
+        return q
+    return lambda states, actions: q(states, actions).clip(*value_range)
 
 
 def evaluate(task, planner, system, starts, rng, steps=None) -> dict:

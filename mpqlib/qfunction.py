@@ -136,34 +136,40 @@ class QFunction:
 class ReplayBuffer:
     """Experience (s, a, c, s') in the order it came, at most `capacity` transitions.
 
+    Args:
+        capacity: number of transitions.
+        state_dim, action_dim: ns and du.
+        horizon: H, to keep with each transition the (H, du) plan for s'; 0 to keep none.
+
     Raises:
         ValueError: if capacity < 1, or a transition does not fit or is not finite.
     """
 
-    FIELDS = ("states", "actions", "costs", "next_states")
-
-    def __init__(self, capacity: int, state_dim: int, action_dim: int):
+    def __init__(self, capacity: int, state_dim: int, action_dim: int, horizon: int = 0):
         if capacity < 1:
             raise ValueError(f"capacity is {capacity}; it must be >= 1")
         self.states, self.next_states = np.empty((2, capacity, state_dim))
         self.actions, self.costs = np.empty((capacity, action_dim)), np.empty(capacity)
+        self.fields = ("states", "actions", "costs", "next_states")
+        if horizon:
+            self.plans, self.fields = np.empty((capacity, horizon, action_dim)), (*self.fields, "plans")
         self.size, self.capacity = 0, capacity
 
-    def add(self, states, actions, costs, next_states) -> None:
-        """Append B transitions: (B, ns), (B, du), (B,), (B, ns)."""
-        end = self.size + len(states)
+    def add(self, *transitions) -> None:
+        """Append B transitions: states (B, ns), actions (B, du), costs (B,), next_states (B, ns), plans (B, H, du) if kept."""
+        end = self.size + len(transitions[0])
         if end > self.capacity:
             raise ValueError(f"{end} transitions do not fit a buffer of {self.capacity}")
-        for name, values in zip(self.FIELDS, (states, actions, costs, next_states)):
+        for name, values in zip(self.fields, transitions, strict=True):
             if not np.isfinite(values).all():
                 raise ValueError(f"{name} of a transition are not finite: {values}")
             getattr(self, name)[self.size:end] = values
         self.size = end
 
     def sample(self, batch: int, rng):
-        """A minibatch (states, actions, costs, next_states) drawn uniformly with replacement."""
+        """A minibatch of the fields, in the order of `add`, drawn uniformly with replacement."""
         rows = rng.integers(self.size, size=batch)
-        return tuple(getattr(self, name)[rows] for name in self.FIELDS)
+        return tuple(getattr(self, name)[rows] for name in self.fields)
 
 
 def write_tensors(path, tensors: dict, header: dict) -> None:

@@ -1,3 +1,4 @@
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -23,7 +24,8 @@ def learner(settings=SHORT, seed=1000, data="real"):
     ("N", 0, "integer >= 1"), ("T", 1.5, "integer >= 1"), ("N_update", 0, "integer >= 1"), ("K", 0, "integer >= 1"),
     ("M", -1, "integer >= 1"), ("target_iterations", -1, "integer >= 0"), ("validate_every", 0, "integer >= 1"),
     ("target_samples", 0, "integer >= 1"), ("target_network_rate", 0.0, r"\(0, 1\]"),
-    ("learning_rate", 0.0, "> 0"), ("output_scale", np.inf, "> 0"),
+    ("learning_rate", 0.0, "> 0"), ("output_scale", np.inf, "> 0"), ("final_learning_rate", -1.0, "> 0"),
+    ("epochs", 0, "integer >= 1"), ("value_range", (1.0, 1.0), "low < high"), ("exploration", -0.1, ">= 0"),
 ])
 def test_bad_settings_name_value_and_range(name, value, allowed):
     with pytest.raises(ValueError, match=allowed) as error:
@@ -161,3 +163,79 @@ def test_mpq_learns_to_swing_up():
     before.terminal_q = None
     vanilla = evaluate(TASK, before, TASK.true_system(), TASK.reset(10, rng), rng)
     assert vanilla["success"].mean() == 0 and vanilla["cost"].mean() > 900
+
+
+def test_epochs_take_all_targets_from_theta_before_the_update(monkeypatch):
+    m = learner(replace(SHORT, N=2, N_update=2, K=8, M=5, epochs=3))
+    targets, fits, before = m.targets, [], m.q.tensors()
+
+    def spy(costs, next_states):
+        np.testing.assert_equal(m.q.tensors(), before)
+        return targets(costs, next_states)
+
+    fit = m.q.fit
+    monkeypatch.setattr(m, "targets", spy)
+    monkeypatch.setattr(m.q, "fit", lambda states, actions, y: fits.append((actions, y)) or fit(states, actions, y))
+    m.train()
+    assert len(fits) == 15 and all(len(y) == 8 for _, y in fits)
+    passes = [np.sort(np.concatenate([y for _, y in fits[5 * k:5 * k + 5]])) for k in range(3)]
+    np.testing.assert_array_equal(passes[0], passes[1])  # the same targets in each pass
+    assert any((fits[0][1] != fits[5][1]))  # in another order
+
+
+def test_values_are_held_within_their_range():
+    planner = replace(SHORT.planner, gamma=0.5)
+    m = learner(replace(SHORT, planner=planner, value_range=(0.0, 3.0)))
+    states, actions = TASK.reset(50, np.random.default_rng(0)), np.zeros((50, 1))
+    with_bounds = m.targets(np.full(50, 10.0), states)
+    assert (with_bounds == 3.0).all()
+    m.q.set_tensors({name: np.full_like(value, -1.0 if value.shape == (1,) else 0.0) for name, value in m.q.tensors().items()})
+    assert (m.q(states, actions) < 0).all() and (m.planner.terminal_q(states, actions) == 0).all()
+
+
+def test_exploration_is_in_training_only():
+    def train(**changes):
+        m = learner(replace(SHORT, N=1, N_update=2, **changes))
+        m.train()
+        return m
+
+    plain, bold = train(), train(exploration=2.0)
+    assert plain.curve[0] == bold.curve[0]  # validated before training: no noise
+    assert not np.allclose(plain.buffer.actions[:30], bold.buffer.actions[:30])
+    noise = np.concatenate([learner(replace(SHORT, T=2000, exploration=1.5), seed=k).exploration_noise() for k in range(20)], axis=1)
+    assert noise.shape == (2000, 20, 1) and noise.std(axis=0).max() < 1.8
+    correlation = [np.corrcoef(column[1:], column[:-1])[0, 1] for column in noise[..., 0].T]
+    assert np.mean(correlation) == pytest.approx(0.9, abs=0.02)
+
+
+def test_warm_started_targets_use_the_stored_plans():
+    m = learner(replace(SHORT, N=1, N_update=2, warm_start_targets=True, target_iterations=0))
+    m.train()
+    assert m.buffer.plans.shape == (30, SHORT.planner.horizon, 1) and m.buffer.plans.any()
+    states, actions, costs, next_states, plans = m.buffer.sample(4, np.random.default_rng(0))
+    seen = []
+    plan = m.target_planner.plan
+    m.target_planner.plan = lambda states, rng, U: seen.append(U) or plan(states, rng, U)
+    m.targets(costs, next_states, plans)
+    np.testing.assert_array_equal(seen[0], plans)
+
+
+def test_learning_rate_falls_to_its_final_value():
+    m = learner(replace(SHORT, learning_rate=1e-3, final_learning_rate=1e-4))
+    rates = []
+    m.train(after_episode=lambda m: rates.append(m.q.optimizer.param_groups[0]["lr"]))
+    np.testing.assert_allclose(rates, [0.7e-3, 0.4e-3, 0.1e-3])
+
+
+def test_all_options_resume_exactly():
+    settings = replace(SHORT, N=4, epochs=2, value_range=(0.0, 1e3), warm_start_targets=True, exploration=0.5,
+                       final_learning_rate=1e-4)
+    whole, first, second = learner(settings), learner(settings), learner(settings)
+    whole.train()
+    saved = []
+    first.train(after_episode=lambda m: saved.append(copy.deepcopy(m.state())) if m.episode == 2 else None)
+    tensors, header = saved[0]
+    second.restore(tensors, header)
+    second.train()
+    np.testing.assert_equal(second.q.tensors(), whole.q.tensors())
+    assert second.curve == whole.curve
