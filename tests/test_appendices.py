@@ -1,6 +1,7 @@
-"""The appendices: what the derivation claims beyond Eq. 1-17, and the names that the notation table gives."""
+"""The appendices: the list of equations, what the derivation claims beyond them, and the names of the notation table."""
 
 import dataclasses
+import json
 import pkgutil
 import re
 from importlib import import_module
@@ -106,27 +107,69 @@ def test_excess_of_the_estimate_to_first_order():
 
 
 def library_names():
-    """Public names of mpqlib's modules and, as Class.name, of what their classes have."""
-    found = set()
+    """Public names of mpqlib's modules and, as Class.name, of what their classes have; with the module or without."""
+    found = {"mpqlib"}
     for module in pkgutil.walk_packages(mpqlib.__path__, "mpqlib."):
         if module.name.endswith("__main__"):
             continue
         for name, value in vars(import_module(module.name)).items():
             if name.startswith("_") or not getattr(value, "__module__", "").startswith("mpqlib"):
                 continue
-            found.add(name)
-            found.add(f"{module.name}.{name}")
+            short = module.name.removeprefix("mpqlib.")
+            found |= {name, f"{short}.{name}"}
             if isinstance(value, type):
                 fields = {f.name for f in dataclasses.fields(value)} if dataclasses.is_dataclass(value) else set()
                 members = fields | set(dir(value)) | set(value.__annotations__)
-                found |= {f"{prefix}{name}.{member}" for member in members for prefix in ("", f"{module.name}.")}
+                found |= {f"{prefix}{name}.{member}" for member in members for prefix in ("", f"{short}.")}
     return found
 
 
-@pytest.mark.parametrize("page", ["notation", "derivation"])
+@pytest.mark.parametrize("page", ["notation", "derivation", "equations"])
 def test_names_in_the_appendices_are_in_the_library(root, page):
     names = library_names()
     text = re.sub(r"\{[\w:]+\}`[^`]*`", "", (root / f"book/{page}.md").read_text())  # no roles
     variables = {"states", "actions", "policy", "eta", "terminal_q"}  # of arguments, not of the library
     for name in re.findall(r"`([A-Za-z_][\w.]*)`", text):
         assert name in names | variables, f"{page}.md: {name}"
+
+
+@pytest.fixture(scope="module")
+def equations(root):
+    return json.loads((root / "data/equations.json").read_text())
+
+
+def test_the_page_of_equations_is_the_stored_list(root, equations):
+    _, *sections = re.split(r"^\(check-(\d\d)\)=\n", (root / "book/equations.md").read_text(), flags=re.M)
+    assert [int(number) for number in sections[::2]] == [row["eq"] for row in equations]
+    for row, section in zip(equations, sections[1::2]):
+        assert f"## Eq. {row['eq']}:" in section and rf"\tag{{{row['eq']}}}" in section
+        assert f"- Place: [chapter {int(row['chapter'][:2])}](#{row['anchor']})\n" in section
+        assert "- Library: `" in section and "- Independent answer: " in section and "\nIn words: " in section
+        listed = section.split("- Wrong variants that the check rejects:\n")[1]
+        assert re.findall(r"^  - (.*)$", listed, re.M) == row["wrong_variants"]
+
+
+def test_the_chapters_have_the_equations_where_the_list_says(root, equations):
+    for row in equations:
+        cells = json.loads((root / f"book/{row['chapter']}.ipynb").read_text())["cells"]
+        text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+        anchored = text.split(f"({row['anchor']})=\n")
+        assert len(anchored) == 2, f"({row['anchor']})= in {row['chapter']}"
+        assert rf"\tag{{{row['eq']}}}" in anchored[1], f"Eq. {row['eq']} does not follow its anchor"
+
+
+def test_no_target_of_a_link_is_there_twice(root):
+    """Sphinx says nothing and takes the last one."""
+    where = {}
+    for path in sorted((root / "book").glob("*.*")):
+        if path.suffix == ".ipynb":
+            cells = json.loads(path.read_text())["cells"]
+            text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+        elif path.suffix == ".md":
+            text = path.read_text()
+        else:
+            continue
+        for target in re.findall(r"^\(([\w-]+)\)=$", text, re.M):
+            assert target not in where, f"({target})= in {where[target]} and {path.name}"
+            where[target] = path.name
+    assert len(where) > 17
