@@ -1,0 +1,269 @@
+"""FrankaDrawerOpen: a seven-joint arm hooks its fingers behind a bar handle and pulls a drawer open."""
+
+from functools import cached_property
+
+import numpy as np
+
+from mpqlib.randomization import Uniform
+from mpqlib.rollout import Physics, import_mujoco
+from mpqlib.tasks.mujoco import MujocoTask, named, package_folder
+
+
+# Per joint: a (m), d (m), alpha (quarter turns) of the modified Denavit-Hartenberg convention;
+# range (rad); torque limit (N m); gain (N m s/rad); mass (kg); capsule: its two ends (m), radius (m).
+# The frame of joint i is Rot_x(alpha) Trans_x(a) Rot_z(q_i) Trans_z(d) in that of joint i - 1.
+_JOINTS = (
+    (0.0, 0.333, 0, (-2.8973, 2.8973), 87, 40, 4.971, "0 0 -0.14 0 0 0", 0.06),
+    (0.0, 0.0, -1, (-1.7628, 1.7628), 87, 40, 0.647, "0 -0.17 0 0 0 0", 0.06),
+    (0.0, 0.316, 1, (-2.8973, 2.8973), 87, 40, 3.229, "0 0 -0.10 0.08 0 0", 0.06),
+    (0.0825, 0.0, 1, (-3.0718, -0.0698), 87, 40, 3.588, "0 0 0 -0.08 0.10 0", 0.055),
+    (-0.0825, 0.384, -1, (-2.8973, 2.8973), 12, 15, 1.226, "0 0.05 -0.22 0 0.03 0", 0.05),
+    (0.0, 0.0, 1, (-0.0175, 3.7525), 12, 15, 1.667, "0 0 0 0.08 0 0", 0.05),
+    (0.088, 0.0, 1, (-2.8973, 2.8973), 12, 15, 0.736, "0 0 0.02 0 0 0.08", 0.045),
+)
+_COLLIDING = (5, 6, 7)  # links that touch the cabinet, as hand and fingers do; the others do not reach it
+_MESHES = (*(f"link{i}" for i in range(8)), "hand", "finger")
+_FLANGE = 0.107  # m along the axis of joint 7
+_TIP = 0.1034  # m from the flange to the centre of the fingertips
+_TIP_POINTS = np.array([[0.0, 0.0, _FLANGE + _TIP], [0.0, 0.0, _FLANGE + _TIP - 1.0]])  # the tip, and 1 m behind it
+_HOME = np.array([0.0, -np.pi / 4, 0.0, -3 * np.pi / 4, 0.0, np.pi / 2, np.pi / 4])  # rad
+
+_FRONT = (0.62, 0.0, 0.44)  # m, centre of the closed drawer's front
+_HALF_WIDTH, _HALF_HEIGHT, _DEPTH = 0.225, 0.09, 0.42  # m
+_GAP, _BAR_RADIUS, _BAR_HALF_LENGTH, _BAR_HEIGHT = 0.05, 0.008, 0.08, 0.05  # m; gap between bar and front, height above its centre
+_BELOW = 0.02  # m, depth of the target below the bar
+_TARGET = np.array([_FRONT[0] - _GAP / 2, _FRONT[1], _FRONT[2] + _BAR_HEIGHT - _BELOW])  # m, with the drawer closed
+
+
+class FrankaDrawerOpen(MujocoTask):
+    """A Franka Emika Panda with closed fingers before a cabinet; one drawer with a bar handle.
+
+    State (16): angles of joints 1 to 7 in rad, opening of the drawer in m, and their velocities.
+    Action (7): velocities that the joints are driven to, in rad/s, |a| <= 1 (the robot's own limits are
+    2.175 and, for the last three joints, 2.61).  Torque = gain (a - velocity), gain 40 N m s/rad for
+    joints 1 to 4 and 15 for 5 to 7, at most 87 and 12 N m; joint damping and friction act against it,
+    so that the arm follows late, and the wrist hardly heeds small commands.  Gravity is compensated.
+    Control step 0.05 s, 100 steps (5 s).  Start: at rest, each joint within 0.15 rad of the robot's home
+    pose, drawer closed.
+    Cost |tip - target| + 5 max(0, 0.2 - opening), in m: the tip is between the fingertips, the target in
+    the middle of the 6 cm gap between bar and drawer front, 2 cm below the bar, and moves with the drawer.
+    Success: the drawer is more than 0.18 m open at the end of the episode.
+    Contact is without friction, the drawer is full to its rim and the handle is a solid block for all but
+    the fingers, so that only fingers that pull from behind the bar open it.  Links 5 to 7, hand and fingers
+    collide with cabinet, drawer and handle, the robot not with itself or the floor.
+    True: joint damping 4 N m s/rad, joint friction 4 N m, drawer damping 20 N s/m, drawer friction 10 N.
+    The agent is given an arm and a drawer that move too easily: damping 0.2 to 1 and friction 0 to 1 in the
+    joints, 1 to 5 and 0 to 2 at the drawer.
+
+    Source: the paper's task by name; model, cost and bias are this book's.  Kinematics, joint ranges and
+    torque limits are those that the maker publishes (Franka Emika, 2023), masses as identified by Gaz et
+    al. (2019), spread over a capsule per link.  The pictures show the visual meshes that gymnasium-robotics
+    ships; its XML files beside them are "Modified from the original source code at
+    https://github.com/vikashplus/franka which was originally written by Vikash Kumar and licensed under the
+    Apache License".  Without that package the pictures show the capsules.
+    """
+
+    name = "franka_drawer_open"
+    dt = 0.05
+    episode_steps = 100
+    state_dim = 16
+    observation_dim = 27
+    action_low = (-1.0,) * 7
+    action_high = (1.0,) * 7
+    start_noise = 0.15  # rad
+    goal, needed, opening_weight = 0.2, 0.18, 5.0  # m, m, m of cost per m
+    true_parameters = {"joint_damping": 4.0, "joint_friction": 4.0,  # N m s/rad, N m
+                       "drawer_damping": 20.0, "drawer_friction": 10.0}  # N s/m, N
+    biased = Uniform({"joint_damping": 0.2, "joint_friction": 0.0, "drawer_damping": 1.0, "drawer_friction": 0.0},
+                     {"joint_damping": 1.0, "joint_friction": 1.0, "drawer_damping": 5.0, "drawer_friction": 2.0})
+    view = {"lookat": (0.34, 0.02, 0.34), "distance": 1.7, "azimuth": 48.0, "elevation": -24.0}
+
+    @cached_property
+    def true_physics(self):
+        return self._physics(substeps=10)  # of 5 ms
+
+    @cached_property
+    def planning_physics(self):
+        return self._physics(substeps=3)
+
+    def _physics(self, substeps):
+        model = import_mujoco().MjModel.from_xml_string(mjcf(self.dt / substeps))
+        self.write(model, self.true_parameters)
+        return Physics(model, substeps)
+
+    @cached_property
+    def scene(self):
+        meshes = {}
+        try:
+            folder = package_folder("gymnasium_robotics") / "envs/assets/kitchen_franka/franka_assets/meshes/visual"
+            meshes = {f"{name}.stl": (folder / f"{name}.stl").read_bytes() for name in _MESHES}
+        except (ImportError, OSError):
+            pass  # the capsules will do
+        text = mjcf(self.true_physics.model.opt.timestep, scenery=True, meshes=bool(meshes))
+        return import_mujoco().MjModel.from_xml_string(text, meshes)
+
+    def write(self, model, parameters):
+        arm = [model.jnt_dofadr[named(model, "joint", f"joint{i}")] for i in range(1, 8)]
+        drawer = model.jnt_dofadr[named(model, "joint", "drawer")]
+        model.dof_damping[arm], model.dof_damping[drawer] = parameters["joint_damping"], parameters["drawer_damping"]
+        model.dof_frictionloss[arm], model.dof_frictionloss[drawer] = parameters["joint_friction"], parameters["drawer_friction"]
+
+    def reset(self, size, rng):
+        states = np.zeros((size, 16))
+        states[:, :7] = _HOME + rng.uniform(-self.start_noise, self.start_noise, (size, 7))
+        return states
+
+    def tip(self, states):
+        """(..., 3) point between the fingertips, in m."""
+        return _forward(states, _TIP_POINTS[:1])[0]
+
+    def hand_axis(self, states):
+        """(..., 3) unit vector in which the fingers point."""
+        return self._tip_and_axis(states)[1]
+
+    def _tip_and_axis(self, states):
+        tip, behind = _forward(states, _TIP_POINTS)
+        return tip, tip - behind
+
+    def drawer_opening(self, states):
+        """(...) opening of the drawer in m."""
+        return states[..., 7]
+
+    def target_point(self, states):
+        """(..., 3) point in the gap behind the bar, in m; moves with the drawer."""
+        return _TARGET - np.multiply.outer(self.drawer_opening(states), (1.0, 0.0, 0.0))
+
+    def cost(self, states, actions):
+        return self._cost(states, self.tip(states))
+
+    def _cost(self, states, tip):
+        distance = np.linalg.norm(tip - self.target_point(states), axis=-1)
+        return distance + self.opening_weight * np.maximum(0.0, self.goal - self.drawer_opening(states))
+
+    def observe(self, states):
+        """(..., 27): angles, velocities / 2, tip - target as tanh(10 .) and as 3 ., 5 times its length,
+        hand axis, 5 times the opening, the drawer's velocity, the stage cost."""
+        tip, axis = self._tip_and_axis(states)
+        offset = tip - self.target_point(states)
+        distance = np.linalg.norm(offset, axis=-1, keepdims=True)
+        return np.concatenate([states[..., :7], states[..., 8:15] / 2, np.tanh(10 * offset), 3 * offset, 5 * distance, axis,
+                               5 * states[..., 7:8], states[..., 15:16], self._cost(states, tip)[..., None]], axis=-1)
+
+    def success(self, states):
+        return self.drawer_opening(states[..., -1, :]) > self.needed
+
+
+def _forward(states, points):
+    """(n, ..., 3) points (n, 3) of the last link, in the world, with the arm as in states (..., 16)."""
+    angles = np.ascontiguousarray(np.moveaxis(states[..., :7], -1, 0))  # each joint's contiguous: twice as fast
+    cos, sin = np.cos(angles), np.sin(angles)
+    x, y, z = points.T.reshape(3, -1, *(1,) * (states.ndim - 1))
+    for c, s, (a, d, turn, *_) in reversed(list(zip(cos, sin, _JOINTS))):
+        x, y, z = c * x - s * y + a, s * x + c * y, z + d
+        if turn:  # by a right angle, exactly
+            y, z = -turn * z, turn * y
+    return np.stack([x, y, z], axis=-1)
+
+
+def mjcf(timestep, scenery=False, meshes=False) -> str:
+    """The MJCF text of robot and cabinet.
+
+    Args:
+        timestep: s.
+        scenery: whether to add what is only looked at: floor, lights, the cabinet's details.
+        meshes: whether files link0.stl to link7.stl, hand.stl and finger.stl are shown in place of the capsules.
+    """
+    capsule = 'group="3"' if meshes else 'rgba=".93 .94 .95 1"'
+
+    def mesh(name, place=""):
+        return f'<geom class="shown" mesh="{name}" {place}/>' if meshes else ""
+
+    arm, actuators = "", ""
+    for i, (a, d, turn, (low, high), torque, gain, mass, ends, radius) in enumerate(_JOINTS, start=1):
+        touch = 'class="bulky"' if i in _COLLIDING else ""
+        arm += f"""
+        <body name="link{i}" pos="{a} {-turn * d} {0 if turn else d}" quat="1 {turn} 0 0">
+        <joint name="joint{i}" axis="0 0 1" range="{low} {high}" armature="0.1"/>
+        <geom name="link{i}" type="capsule" fromto="{ends}" size="{radius}" mass="{mass}" {touch} {capsule}/>{mesh(f"link{i}")}"""
+        actuators += f'<velocity name="joint{i}" joint="joint{i}" kv="{gain}" ctrlrange="-1 1" forcerange="-{torque} {torque}"/>\n'
+    looks, drawer = _scenery(meshes) if scenery else ("", "")
+    hidden = 'group="3"' if scenery else ""
+    x, y, z = _FRONT
+    bar = -_GAP - _BAR_RADIUS
+    return f"""
+<mujoco model="franka_drawer_open">
+  <compiler angle="radian"/>
+  <option timestep="{timestep}" integrator="implicitfast" iterations="10" ls_iterations="20" gravity="0 0 0"/>
+  <size memory="200K"/>
+  <default>
+    <geom contype="0" conaffinity="0" condim="1"/>
+    <default class="finger"><geom contype="1"/></default>
+    <default class="bulky"><geom contype="2"/></default>
+    <default class="solid"><geom conaffinity="3" rgba=".80 .63 .44 1"/></default>
+    <default class="handle"><geom type="capsule" size="{_BAR_RADIUS}" mass="0.05" conaffinity="1" rgba=".75 .76 .78 1"/></default>
+    <default class="wood"><geom mass="0" rgba=".80 .63 .44 1"/></default>
+    <default class="shown"><geom type="mesh" mass="0" rgba=".93 .94 .95 1"/></default>
+  </default>
+  {looks}
+  <worldbody>
+    {mesh("link0")}{arm}
+        <body name="hand" pos="0 0 {_FLANGE}" quat="{np.cos(np.pi / 8)} 0 0 {-np.sin(np.pi / 8)}">
+          <geom name="hand" class="bulky" type="box" pos="0 0 0.02" size="0.0315 0.102 0.046" mass="0.73" {capsule}/>
+          <geom name="finger_left" class="finger" type="capsule" fromto="0 0.009 0.06 0 0.009 0.1018" size="0.0105" mass="0.1" {capsule}/>
+          <geom name="finger_right" class="finger" type="capsule" fromto="0 -0.009 0.06 0 -0.009 0.1018" size="0.0105" mass="0.1" {capsule}/>
+          {mesh("hand")}{mesh("finger", 'pos="0 0 0.0584"')}{mesh("finger", 'pos="0 0 0.0584" quat="0 0 0 1"')}
+          <site name="tip" pos="0 0 {_TIP}" group="4"/>
+        </body>
+    {"</body>" * 7}
+    <geom name="cabinet" class="solid" type="box" rgba=".25 .33 .42 1" size="0.225 {_HALF_WIDTH + 0.025} {(z + _HALF_HEIGHT + 0.025) / 2}"
+      pos="{x + 0.003 + 0.225} {y} {(z + _HALF_HEIGHT + 0.025) / 2}"/>
+    <body name="drawer" pos="{x} {y} {z}">
+      <joint name="drawer" type="slide" axis="-1 0 0" range="0 0.35"/>
+      <geom name="drawer" class="solid" type="box" pos="{_DEPTH / 2} 0 0" size="{_DEPTH / 2} {_HALF_WIDTH} {_HALF_HEIGHT}" mass="3" {hidden}/>
+      <geom name="bar" class="handle" fromto="{bar} {-_BAR_HALF_LENGTH} {_BAR_HEIGHT} {bar} {_BAR_HALF_LENGTH} {_BAR_HEIGHT}"/>
+      <geom name="post_left" class="handle" fromto="0 {_BAR_HALF_LENGTH} {_BAR_HEIGHT} {bar} {_BAR_HALF_LENGTH} {_BAR_HEIGHT}"/>
+      <geom name="post_right" class="handle" fromto="0 {-_BAR_HALF_LENGTH} {_BAR_HEIGHT} {bar} {-_BAR_HALF_LENGTH} {_BAR_HEIGHT}"/>
+      <geom name="block" type="box" conaffinity="2" group="3" mass="0" pos="{(bar - _BAR_RADIUS) / 2} 0 {_BAR_HEIGHT}"
+        size="{(_BAR_RADIUS - bar) / 2} {_BAR_HALF_LENGTH + _BAR_RADIUS} {_BAR_RADIUS}"/>
+      <site name="target" pos="{-_GAP / 2} 0 {_BAR_HEIGHT - _BELOW}" group="4"/>
+      {drawer}
+    </body>
+  </worldbody>
+  <actuator>
+{actuators}  </actuator>
+</mujoco>"""
+
+
+def _scenery(meshes):
+    """What is only looked at, two pieces of MJCF: floor, lights, cabinet doors and the files of the meshes; a drawer of books."""
+    files = "".join(f'<mesh name="{name}" file="{name}.stl"/>' for name in _MESHES) if meshes else ""
+    x, y, z = _FRONT
+    bottom = z - _HALF_HEIGHT
+    world = f"""
+  <visual><quality shadowsize="4096" offsamples="8"/><headlight ambient=".32 .32 .32" diffuse=".15 .15 .15" specular="0 0 0"/></visual>
+  <asset>
+    <texture type="skybox" builtin="gradient" rgb1=".97 .98 1" rgb2=".70 .79 .87" width="64" height="384"/>
+    <texture name="floor" type="2d" builtin="checker" rgb1=".87 .88 .89" rgb2=".82 .84 .86" width="256" height="256"/>
+    <material name="floor" texture="floor" texrepeat="12 12" specular=".1"/>
+    {files}
+  </asset>
+  <worldbody>
+    <light directional="true" pos="-1 -1.5 3" dir="0.35 0.55 -1" diffuse=".55 .55 .53" specular=".15 .15 .15"/>
+    <light directional="true" pos="-1 1 2" dir="0.6 -0.5 -0.6" diffuse=".2 .2 .22" castshadow="false"/>
+    <geom type="plane" size="6 6 .1" material="floor"/>
+    <geom type="box" pos="{x + 0.002} {y + 0.114} {bottom / 2 + 0.02}" size="0.002 0.111 {bottom / 2 - 0.03}" rgba=".80 .63 .44 1"/>
+    <geom type="box" pos="{x + 0.002} {y - 0.114} {bottom / 2 + 0.02}" size="0.002 0.111 {bottom / 2 - 0.03}" rgba=".80 .63 .44 1"/>
+  </worldbody>"""
+    w, h, inner = _HALF_WIDTH, _HALF_HEIGHT, _DEPTH / 2 + 0.01
+    drawer = f"""<geom type="box" class="wood" pos="0.01 0 0" size="0.01 {w - 0.003} {h - 0.003}"/>
+      <geom type="box" class="wood" pos="{inner} 0 {-h + 0.01}" size="{inner - 0.01} {w - 0.01} 0.005"/>"""
+    for side in (-1, 1):
+        drawer += f'<geom type="box" class="wood" pos="{inner} {side * (w - 0.012)} 0" size="{inner - 0.01} 0.008 {h - 0.006}"/>'
+    rng, left = np.random.default_rng(3), 0.022
+    colours = ("0 .45 .70", ".84 .37 0", "0 .62 .45", ".90 .62 0", ".34 .71 .91", ".80 .47 .65")
+    while left < 2 * inner - 0.04:
+        thick, tall, wide = rng.uniform((0.007, h - 0.018, 0.15), (0.016, h - 0.008, 0.2))
+        drawer += (f'<geom type="box" class="wood" pos="{left + thick} 0 {tall - h}" size="{thick} {wide} {tall}" '
+                   f'rgba="{colours[rng.integers(len(colours))]} 1"/>')
+        left += 2 * thick + 0.001
+    return world, drawer
