@@ -6,9 +6,11 @@ import gymnasium
 
 from mpqlib.tasks.base import Task, TaskEnv
 from mpqlib.tasks.ball_in_cup import BallInCupSparse
+from mpqlib.tasks.fetch_push import FetchPushBlock
+from mpqlib.tasks.franka_drawer import FrankaDrawerOpen
 from mpqlib.tasks.pendulum import PendulumSwingup
 
-TASKS = {task.name: task for task in (PendulumSwingup, BallInCupSparse)}
+TASKS = {task.name: task for task in (PendulumSwingup, BallInCupSparse, FetchPushBlock, FrankaDrawerOpen)}
 
 
 def make(name: str) -> Task:
@@ -30,4 +32,4 @@ for _task in TASKS.values():
     gymnasium.register(f"mpq/{_task.__name__}-v0", entry_point=partial(_environment, _task),
                        max_episode_steps=_task.episode_steps)
 
-__all__ = ["TASKS", "BallInCupSparse", "PendulumSwingup", "Task", "TaskEnv", "make"]
+__all__ = ["TASKS", "BallInCupSparse", "FetchPushBlock", "FrankaDrawerOpen", "PendulumSwingup", "Task", "TaskEnv", "make"]
