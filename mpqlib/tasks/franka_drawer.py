@@ -25,12 +25,13 @@ _COLLIDING = (5, 6, 7)  # links that touch the cabinet, as hand and fingers do; 
 _MESHES = (*(f"link{i}" for i in range(8)), "hand", "finger")
 _FLANGE = 0.107  # m along the axis of joint 7
 _TIP = 0.1034  # m from the flange to the centre of the fingertips
-_TIP_POINTS = np.array([[0.0, 0.0, _FLANGE + _TIP], [0.0, 0.0, _FLANGE + _TIP - 1.0]])  # the tip, and 1 m behind it
+_TIP_POINTS = np.array([[0, 0, _FLANGE + _TIP], [0, 0, _FLANGE + _TIP - 1]])  # in link 7: the tip, and 1 m behind it
 _HOME = np.array([0.0, -np.pi / 4, 0.0, -3 * np.pi / 4, 0.0, np.pi / 2, np.pi / 4])  # rad
 
 _FRONT = (0.62, 0.0, 0.44)  # m, centre of the closed drawer's front
 _HALF_WIDTH, _HALF_HEIGHT, _DEPTH = 0.225, 0.09, 0.42  # m
-_GAP, _BAR_RADIUS, _BAR_HALF_LENGTH, _BAR_HEIGHT = 0.05, 0.008, 0.08, 0.05  # m; gap between bar and front, height above its centre
+_GAP, _BAR_HEIGHT = 0.05, 0.05  # m between bar and front, m from the front's centre up to the bar
+_BAR_RADIUS, _BAR_HALF_LENGTH = 0.008, 0.08  # m
 _BELOW = 0.02  # m, depth of the target below the bar
 _TARGET = np.array([_FRONT[0] - _GAP / 2, _FRONT[1], _FRONT[2] + _BAR_HEIGHT - _BELOW])  # m, with the drawer closed
 
@@ -106,7 +107,8 @@ class FrankaDrawerOpen(MujocoTask):
         arm = [model.jnt_dofadr[named(model, "joint", f"joint{i}")] for i in range(1, 8)]
         drawer = model.jnt_dofadr[named(model, "joint", "drawer")]
         model.dof_damping[arm], model.dof_damping[drawer] = parameters["joint_damping"], parameters["drawer_damping"]
-        model.dof_frictionloss[arm], model.dof_frictionloss[drawer] = parameters["joint_friction"], parameters["drawer_friction"]
+        model.dof_frictionloss[arm] = parameters["joint_friction"]
+        model.dof_frictionloss[drawer] = parameters["drawer_friction"]
 
     def reset(self, size, rng):
         states = np.zeros((size, 16))
@@ -146,8 +148,9 @@ class FrankaDrawerOpen(MujocoTask):
         tip, axis = self._tip_and_axis(states)
         offset = tip - self.target_point(states)
         distance = np.linalg.norm(offset, axis=-1, keepdims=True)
-        return np.concatenate([states[..., :7], states[..., 8:15] / 2, np.tanh(10 * offset), 3 * offset, 5 * distance, axis,
-                               5 * states[..., 7:8], states[..., 15:16], self._cost(states, tip)[..., None]], axis=-1)
+        return np.concatenate([
+            states[..., :7], states[..., 8:15] / 2, np.tanh(10 * offset), 3 * offset, 5 * distance, axis,
+            5 * states[..., 7:8], states[..., 15:16], self._cost(states, tip)[..., None]], axis=-1)
 
     def success(self, states):
         return self.drawer_opening(states[..., -1, :]) > self.needed
@@ -173,74 +176,85 @@ def mjcf(timestep, scenery=False, meshes=False) -> str:
         scenery: whether to add what is only looked at: floor, lights, the cabinet's details.
         meshes: whether files link0.stl to link7.stl, hand.stl and finger.stl are shown in place of the capsules.
     """
-    capsule = 'group="3"' if meshes else 'rgba=".93 .94 .95 1"'
-
-    def mesh(name, place=""):
-        return f'<geom class="shown" mesh="{name}" {place}/>' if meshes else ""
-
+    looks, books = (_looks(meshes), _books()) if scenery else ("", "")
     arm, actuators = "", ""
     for i, (a, d, turn, (low, high), torque, gain, mass, ends, radius) in enumerate(_JOINTS, start=1):
-        touch = 'class="bulky"' if i in _COLLIDING else ""
+        kind = "bulky" if i in _COLLIDING else "inside"
         arm += f"""
-        <body name="link{i}" pos="{a} {-turn * d} {0 if turn else d}" quat="1 {turn} 0 0">
-        <joint name="joint{i}" axis="0 0 1" range="{low} {high}" armature="0.1"/>
-        <geom name="link{i}" type="capsule" fromto="{ends}" size="{radius}" mass="{mass}" {touch} {capsule}/>{mesh(f"link{i}")}"""
-        actuators += f'<velocity name="joint{i}" joint="joint{i}" kv="{gain}" ctrlrange="-1 1" forcerange="-{torque} {torque}"/>\n'
-    looks, drawer = _scenery(meshes) if scenery else ("", "")
-    hidden = 'group="3"' if scenery else ""
+    <body name="link{i}" pos="{a} {-turn * d} {0 if turn else d}" quat="1 {turn} 0 0">
+      <joint name="joint{i}" axis="0 0 1" range="{low} {high}" armature="0.1"/>
+      <geom name="link{i}" class="{kind}" type="capsule" fromto="{ends}" size="{radius}" mass="{mass}"/>
+      {_mesh(f"link{i}", meshes)}"""
+        actuators += f"""
+    <velocity name="joint{i}" joint="joint{i}" kv="{gain}" ctrlrange="-1 1" forcerange="-{torque} {torque}"/>"""
     x, y, z = _FRONT
-    bar = -_GAP - _BAR_RADIUS
+    bar, top = -_GAP - _BAR_RADIUS, z + _HALF_HEIGHT + 0.025
+    left, right = f"{_BAR_HALF_LENGTH} {_BAR_HEIGHT}", f"-{_BAR_HALF_LENGTH} {_BAR_HEIGHT}"
     return f"""
 <mujoco model="franka_drawer_open">
   <compiler angle="radian"/>
   <option timestep="{timestep}" integrator="implicitfast" iterations="10" ls_iterations="20" gravity="0 0 0"/>
   <size memory="200K"/>
   <default>
-    <geom contype="0" conaffinity="0" condim="1"/>
-    <default class="finger"><geom contype="1"/></default>
+    <geom contype="0" conaffinity="0" condim="1" group="{3 if meshes else 0}" rgba=".93 .94 .95 1"/>
+    <default class="inside"/>
     <default class="bulky"><geom contype="2"/></default>
-    <default class="solid"><geom conaffinity="3" rgba=".80 .63 .44 1"/></default>
-    <default class="handle"><geom type="capsule" size="{_BAR_RADIUS}" mass="0.05" conaffinity="1" rgba=".75 .76 .78 1"/></default>
-    <default class="wood"><geom mass="0" rgba=".80 .63 .44 1"/></default>
-    <default class="shown"><geom type="mesh" mass="0" rgba=".93 .94 .95 1"/></default>
+    <default class="finger"><geom contype="1" type="capsule" size="0.0105" mass="0.1"/></default>
+    <default class="shown"><geom type="mesh" group="0" mass="0"/></default>
+    <default class="wood"><geom type="box" group="0" mass="0" rgba=".80 .63 .44 1"/></default>
+    <default class="solid"><geom type="box" conaffinity="3" group="0" rgba=".25 .33 .42 1"/></default>
+    <default class="handle">
+      <geom type="capsule" size="{_BAR_RADIUS}" mass="0.05" conaffinity="1" group="0" rgba=".75 .76 .78 1"/>
+    </default>
   </default>
   {looks}
   <worldbody>
-    {mesh("link0")}{arm}
-        <body name="hand" pos="0 0 {_FLANGE}" quat="{np.cos(np.pi / 8)} 0 0 {-np.sin(np.pi / 8)}">
-          <geom name="hand" class="bulky" type="box" pos="0 0 0.02" size="0.0315 0.102 0.046" mass="0.73" {capsule}/>
-          <geom name="finger_left" class="finger" type="capsule" fromto="0 0.009 0.06 0 0.009 0.1018" size="0.0105" mass="0.1" {capsule}/>
-          <geom name="finger_right" class="finger" type="capsule" fromto="0 -0.009 0.06 0 -0.009 0.1018" size="0.0105" mass="0.1" {capsule}/>
-          {mesh("hand")}{mesh("finger", 'pos="0 0 0.0584"')}{mesh("finger", 'pos="0 0 0.0584" quat="0 0 0 1"')}
-          <site name="tip" pos="0 0 {_TIP}" group="4"/>
-        </body>
+    {_mesh("link0", meshes)}{arm}
+    <body name="hand" pos="0 0 {_FLANGE}" quat="{np.cos(np.pi / 8)} 0 0 {-np.sin(np.pi / 8)}">
+      <geom name="hand" class="bulky" type="box" pos="0 0 0.02" size="0.0315 0.102 0.046" mass="0.73"/>
+      <geom name="finger_left" class="finger" fromto="0 0.009 0.06 0 0.009 0.1018"/>
+      <geom name="finger_right" class="finger" fromto="0 -0.009 0.06 0 -0.009 0.1018"/>
+      <site name="tip" pos="0 0 {_TIP}" group="4"/>
+      {_mesh("hand", meshes)}
+      {_mesh("finger", meshes, 'pos="0 0 0.0584"')}
+      {_mesh("finger", meshes, 'pos="0 0 0.0584" quat="0 0 0 1"')}
+    </body>
     {"</body>" * 7}
-    <geom name="cabinet" class="solid" type="box" rgba=".25 .33 .42 1" size="0.225 {_HALF_WIDTH + 0.025} {(z + _HALF_HEIGHT + 0.025) / 2}"
-      pos="{x + 0.003 + 0.225} {y} {(z + _HALF_HEIGHT + 0.025) / 2}"/>
+    <geom name="cabinet" class="solid" pos="{x + 0.228} {y} {top / 2}" size="0.225 {_HALF_WIDTH + 0.025} {top / 2}"/>
     <body name="drawer" pos="{x} {y} {z}">
       <joint name="drawer" type="slide" axis="-1 0 0" range="0 0.35"/>
-      <geom name="drawer" class="solid" type="box" pos="{_DEPTH / 2} 0 0" size="{_DEPTH / 2} {_HALF_WIDTH} {_HALF_HEIGHT}" mass="3" {hidden}/>
-      <geom name="bar" class="handle" fromto="{bar} {-_BAR_HALF_LENGTH} {_BAR_HEIGHT} {bar} {_BAR_HALF_LENGTH} {_BAR_HEIGHT}"/>
-      <geom name="post_left" class="handle" fromto="0 {_BAR_HALF_LENGTH} {_BAR_HEIGHT} {bar} {_BAR_HALF_LENGTH} {_BAR_HEIGHT}"/>
-      <geom name="post_right" class="handle" fromto="0 {-_BAR_HALF_LENGTH} {_BAR_HEIGHT} {bar} {-_BAR_HALF_LENGTH} {_BAR_HEIGHT}"/>
+      <geom name="drawer" class="solid" pos="{_DEPTH / 2} 0 0" size="{_DEPTH / 2} {_HALF_WIDTH} {_HALF_HEIGHT}"
+        mass="3" group="{3 if scenery else 0}"/>
+      <geom name="bar" class="handle" fromto="{bar} {left} {bar} {right}"/>
+      <geom name="post_left" class="handle" fromto="0 {left} {bar} {left}"/>
+      <geom name="post_right" class="handle" fromto="0 {right} {bar} {right}"/>
       <geom name="block" type="box" conaffinity="2" group="3" mass="0" pos="{(bar - _BAR_RADIUS) / 2} 0 {_BAR_HEIGHT}"
         size="{(_BAR_RADIUS - bar) / 2} {_BAR_HALF_LENGTH + _BAR_RADIUS} {_BAR_RADIUS}"/>
       <site name="target" pos="{-_GAP / 2} 0 {_BAR_HEIGHT - _BELOW}" group="4"/>
-      {drawer}
+      {books}
     </body>
   </worldbody>
-  <actuator>
-{actuators}  </actuator>
+  <actuator>{actuators}
+  </actuator>
 </mujoco>"""
 
 
-def _scenery(meshes):
-    """What is only looked at, two pieces of MJCF: floor, lights, cabinet doors and the files of the meshes; a drawer of books."""
+def _mesh(name, there, place=""):
+    return f'<geom class="shown" mesh="{name}" {place}/>' if there else ""
+
+
+def _looks(meshes):
+    """Floor, sky, light, the doors under the drawer, and the meshes' files."""
     files = "".join(f'<mesh name="{name}" file="{name}.stl"/>' for name in _MESHES) if meshes else ""
     x, y, z = _FRONT
-    bottom = z - _HALF_HEIGHT
-    world = f"""
-  <visual><quality shadowsize="4096" offsamples="8"/><headlight ambient=".32 .32 .32" diffuse=".15 .15 .15" specular="0 0 0"/></visual>
+    half = (z - _HALF_HEIGHT) / 2
+    doors = "".join(f'<geom class="wood" pos="{x + 0.002} {y + side} {half + 0.02}" size="0.002 0.111 {half - 0.03}"/>'
+                    for side in (-0.114, 0.114))
+    return f"""
+  <visual>
+    <quality shadowsize="4096" offsamples="8"/>
+    <headlight ambient=".32 .32 .32" diffuse=".15 .15 .15" specular="0 0 0"/>
+  </visual>
   <asset>
     <texture type="skybox" builtin="gradient" rgb1=".97 .98 1" rgb2=".70 .79 .87" width="64" height="384"/>
     <texture name="floor" type="2d" builtin="checker" rgb1=".87 .88 .89" rgb2=".82 .84 .86" width="256" height="256"/>
@@ -250,20 +264,22 @@ def _scenery(meshes):
   <worldbody>
     <light directional="true" pos="-1 -1.5 3" dir="0.35 0.55 -1" diffuse=".55 .55 .53" specular=".15 .15 .15"/>
     <light directional="true" pos="-1 1 2" dir="0.6 -0.5 -0.6" diffuse=".2 .2 .22" castshadow="false"/>
-    <geom type="plane" size="6 6 .1" material="floor"/>
-    <geom type="box" pos="{x + 0.002} {y + 0.114} {bottom / 2 + 0.02}" size="0.002 0.111 {bottom / 2 - 0.03}" rgba=".80 .63 .44 1"/>
-    <geom type="box" pos="{x + 0.002} {y - 0.114} {bottom / 2 + 0.02}" size="0.002 0.111 {bottom / 2 - 0.03}" rgba=".80 .63 .44 1"/>
+    <geom type="plane" size="6 6 .1" material="floor" group="0"/>
+    {doors}
   </worldbody>"""
-    w, h, inner = _HALF_WIDTH, _HALF_HEIGHT, _DEPTH / 2 + 0.01
-    drawer = f"""<geom type="box" class="wood" pos="0.01 0 0" size="0.01 {w - 0.003} {h - 0.003}"/>
-      <geom type="box" class="wood" pos="{inner} 0 {-h + 0.01}" size="{inner - 0.01} {w - 0.01} 0.005"/>"""
-    for side in (-1, 1):
-        drawer += f'<geom type="box" class="wood" pos="{inner} {side * (w - 0.012)} 0" size="{inner - 0.01} 0.008 {h - 0.006}"/>'
-    rng, left = np.random.default_rng(3), 0.022
+
+
+def _books():
+    """The drawer as it looks: front, bottom, sides, and books up to its rim."""
+    w, h, half = _HALF_WIDTH, _HALF_HEIGHT, _DEPTH / 2 - 0.01
+    parts = [((0.01, 0, 0), (0.01, w - 0.003, h - 0.003), ""),
+             ((half + 0.02, 0, 0.01 - h), (half, w - 0.01, 0.005), "")]
+    parts += [((half + 0.02, side, 0), (half, 0.008, h - 0.006), "") for side in (0.012 - w, w - 0.012)]
     colours = ("0 .45 .70", ".84 .37 0", "0 .62 .45", ".90 .62 0", ".34 .71 .91", ".80 .47 .65")
-    while left < 2 * inner - 0.04:
-        thick, tall, wide = rng.uniform((0.007, h - 0.018, 0.15), (0.016, h - 0.008, 0.2))
-        drawer += (f'<geom type="box" class="wood" pos="{left + thick} 0 {tall - h}" size="{thick} {wide} {tall}" '
-                   f'rgba="{colours[rng.integers(len(colours))]} 1"/>')
-        left += 2 * thick + 0.001
-    return world, drawer
+    rng, front = np.random.default_rng(3), 0.022
+    while front < 2 * half - 0.02:
+        thick, wide, tall = rng.uniform((0.007, 0.15, h - 0.018), (0.016, 0.2, h - 0.008))
+        parts.append(((front + thick, 0, tall - h), (thick, wide, tall), f'rgba="{rng.choice(colours)} 1"'))
+        front += 2 * thick + 0.001
+    return "\n      ".join('<geom class="wood" pos="{} {} {}" size="{} {} {}" {}/>'.format(*place, *size, colour)
+                           for place, size, colour in parts)
