@@ -114,9 +114,9 @@ def test_a_gripper_out_of_reach_is_refused(task):
 # What goes into the models and comes out
 
 def test_states_survive_the_way_through_either_model(task):
-    states = task.true_system()(*pushes(task, 4, 15), rng())[:, -1]
+    states = np.concatenate([task.true_system()(*pushes(task, 4, 15), rng())[:, -1], task.reset(4, rng())])
     for physics in (task.true_physics, task.planning_physics):
-        back = physics.leave(physics.enter(states)[:, None], states, np.zeros((4, 1, 4)))[:, 0]
+        back = physics.leave(physics.enter(states)[:, None], states, np.zeros((8, 1, 4)))[:, 0]
         np.testing.assert_allclose(back, states, atol=1e-9)
 
 
