@@ -20,8 +20,8 @@ def task():
     return FrankaDrawerOpen()
 
 
-def planner(task, horizon, simulate, lam=0.05):
-    settings = MPPISettings(horizon, 32, lam, 0.5, task.action_low, task.action_high, beta=0.8, gamma=1.0)
+def planner(task, horizon, simulate):
+    settings = MPPISettings(horizon, 32, 0.05, 0.6, task.action_low, task.action_high, beta=0.8, gamma=1.0)
     return MPPI(settings, simulate, task.cost)
 
 
@@ -123,7 +123,7 @@ def test_cost_and_success(task):
     to_target = np.linalg.norm(task.tip(state) - task.target_point(state))
     assert task.cost(state, None) == pytest.approx(to_target + 5 * 0.2)
     state[7] = 0.3  # the target has come 0.3 m nearer and there is no more to open
-    tip, target = task.tip(state), [0.62 - 0.025 - 0.3, 0, 0.44 + 0.05 - 0.02]
+    tip, target = task.tip(state), [0.62 - 0.03 - 0.3, 0, 0.44 + 0.05 - 0.02]
     assert task.cost(state, None) == pytest.approx(np.linalg.norm(tip - target))
     trajectory = np.zeros((4, 101, 16))
     trajectory[:, -1, 7] = 0.17, 0.18, 0.181, 0.0
@@ -178,14 +178,14 @@ def test_the_drawer_opens_by_the_fingers_behind_the_bar(task, episodes):
         before, opened, hooked = 0.0, 0.0, 0.0
         for model, data in replay(task, states, actions):
             contacts = drawer_contacts(model, data)
-            pulling = {pair for pair, force in contacts.items() if force > 0.5}
+            pulling = {pair for pair, force in contacts.items() if force > 2}  # N; its friction is 15
             assert pulling <= {("finger_left", "bar"), ("finger_right", "bar")}
             moved, before = data.qpos[7] - before, data.qpos[7]
             if moved > 0:
                 opened += moved
                 hooked += moved * bool(pulling)
         assert opened > 0.18
-        assert hooked > 0.8 * opened  # the rest it slides on by itself
+        assert hooked > 0.7 * opened  # the rest it slides on by itself
 
 
 @pytest.mark.parametrize("without", [("bar",), ("finger_left", "finger_right")])
@@ -234,7 +234,7 @@ def test_physics_steps_of_5_ms_are_fine_enough(task, episodes):
 
 
 def test_departure_of_the_planning_model(task, episodes):
-    """True parameters, 0.5 s ahead: tip off by 2 mm in free motion and 4 mm in pulls, drawer by 2 mm of 10 cm."""
+    """True parameters, 0.5 s ahead: tip off by 2 mm in free motion and 4 mm in pulls, drawer by 2 mm of 9 cm."""
     plan = truth(task, task.planning_physics)
     (tip, _), _ = departures(task, plan, task.true_system(), *free_motion(task))
     assert tip < 3.0

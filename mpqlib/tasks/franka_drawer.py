@@ -30,7 +30,7 @@ _HOME = np.array([0.0, -np.pi / 4, 0.0, -3 * np.pi / 4, 0.0, np.pi / 2, np.pi / 
 
 _FRONT = (0.62, 0.0, 0.44)  # m, centre of the closed drawer's front
 _HALF_WIDTH, _HALF_HEIGHT, _DEPTH = 0.225, 0.09, 0.42  # m
-_GAP, _BAR_HEIGHT = 0.05, 0.05  # m between bar and front, m from the front's centre up to the bar
+_GAP, _BAR_HEIGHT = 0.06, 0.05  # m between bar and front, m from the front's centre up to the bar
 _BAR_RADIUS, _BAR_HALF_LENGTH = 0.008, 0.08  # m
 _BELOW = 0.02  # m, depth of the target below the bar
 _TARGET = np.array([_FRONT[0] - _GAP / 2, _FRONT[1], _FRONT[2] + _BAR_HEIGHT - _BELOW])  # m, with the drawer closed
@@ -52,7 +52,7 @@ class FrankaDrawerOpen(MujocoTask):
     Contact is without friction, the drawer is full to its rim and the handle is a solid block for all but
     the fingers, so that only fingers that pull from behind the bar open it.  Links 5 to 7, hand and fingers
     collide with cabinet, drawer and handle, the robot not with itself or the floor.
-    True: joint damping 4 N m s/rad, joint friction 4 N m, drawer damping 20 N s/m, drawer friction 10 N.
+    True: joint damping 6 N m s/rad, joint friction 6 N m, drawer damping 30 N s/m, drawer friction 15 N.
     The agent is given an arm and a drawer that move too easily: damping 0.2 to 1 and friction 0 to 1 in the
     joints, 1 to 5 and 0 to 2 at the drawer.
 
@@ -73,8 +73,8 @@ class FrankaDrawerOpen(MujocoTask):
     action_high = (1.0,) * 7
     start_noise = 0.15  # rad
     goal, needed, opening_weight = 0.2, 0.18, 5.0  # m, m, m of cost per m
-    true_parameters = {"joint_damping": 4.0, "joint_friction": 4.0,  # N m s/rad, N m
-                       "drawer_damping": 20.0, "drawer_friction": 10.0}  # N s/m, N
+    true_parameters = {"joint_damping": 6.0, "joint_friction": 6.0,  # N m s/rad, N m
+                       "drawer_damping": 30.0, "drawer_friction": 15.0}  # N s/m, N
     biased = Uniform({"joint_damping": 0.2, "joint_friction": 0.0, "drawer_damping": 1.0, "drawer_friction": 0.0},
                      {"joint_damping": 1.0, "joint_friction": 1.0, "drawer_damping": 5.0, "drawer_friction": 2.0})
     view = {"lookat": (0.34, 0.02, 0.34), "distance": 1.7, "azimuth": 48.0, "elevation": -24.0}
