@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from mpqlib.mppi import MPPISettings
 from mpqlib.mpq import MPQSettings
-from mpqlib.tasks import BallInCupSparse, PendulumSwingup
+from mpqlib.tasks import BallInCupSparse, FetchPushBlock, FrankaDrawerOpen, PendulumSwingup
 
 AGENTS = ("mpq", "softq", "softq_budget", "mppi", "mppi_true", "mppi_budget")
 DATA = ("real", "dr", "none")
@@ -84,6 +84,11 @@ _PENDULUM_SOFTQ = replace(_PENDULUM_MPQ, planner=replace(_PENDULUM, horizon=1))
 _BALL = MPPISettings(horizon=32, samples=36, lam=0.15, sigma=1.0, beta=0.9, gamma=0.99, step_size=0.5,
                      action_low=BallInCupSparse.action_low, action_high=BallInCupSparse.action_high)
 
+_FETCH = MPPISettings(horizon=64, samples=32, lam=0.01, sigma=0.6, beta=0.8,
+                      action_low=FetchPushBlock.action_low, action_high=FetchPushBlock.action_high)
+_FRANKA = MPPISettings(horizon=64, samples=32, lam=0.05, sigma=0.6, beta=0.8,
+                       action_low=FrankaDrawerOpen.action_low, action_high=FrankaDrawerOpen.action_high)
+
 SETTINGS = {
     PendulumSwingup.name: TaskSettings(
         mpq=_PENDULUM_MPQ,
@@ -96,6 +101,8 @@ SETTINGS = {
         budget={8: 4500, 16: 2200, 32: 1000, 64: 400},
     ),
     BallInCupSparse.name: TaskSettings(mppi=_BALL, horizons=(4, 32), mppi_true=_BALL, true_horizons=(4, 32)),
+    FetchPushBlock.name: TaskSettings(mppi=_FETCH, horizons=(10, 64), mppi_true=_FETCH, true_horizons=(10, 64)),
+    FrankaDrawerOpen.name: TaskSettings(mppi=_FRANKA, horizons=(10, 64), mppi_true=_FRANKA, true_horizons=(10, 64)),
 }
 
 # What was tried on development seeds before the settings above were frozen: agent -> setting -> values.
