@@ -77,7 +77,7 @@ EXERCISES = (
         reference=_log_ratio,
         inputs=((_CLIPPED, 0.8, 1.0, 1.5), (_CLIPPED, -0.4, 2.0, 1.5)),
         mistakes={
-            "That is the Gaussian density at the clipped action: at a limit, the probability of a whole tail belongs.":
+            "That is a Gaussian density at the clipped action: a limit has the probability of a tail.":
                 lambda a, u, sigma, b: (u * a - u**2 / 2) / sigma**2,
             "Right at the limits; between them the usual ratio belongs, with -u^2 / 2.":
                 lambda a, u, sigma, b: _log_ratio(a, u, sigma, b, inside=u * a / sigma**2),
