@@ -79,7 +79,8 @@ def apart(one, other, quantity):
 
 
 def moved(task, trajectory):
-    return MM * np.linalg.norm((task.block_position(trajectory[:, -1]) - task.block_position(trajectory[:, 0]))[:, :2], axis=-1)
+    way = task.block_position(trajectory[:, -1]) - task.block_position(trajectory[:, 0])
+    return MM * np.linalg.norm(way[:, :2], axis=-1)
 
 
 # Start states
@@ -88,7 +89,8 @@ def test_starts_are_as_described_and_the_same_again(task):
     states = task.reset(100, rng())
     np.testing.assert_array_equal(states, tasks.make("fetch_push_block").reset(100, rng()))
     block, gripper = task.block_position(states), task.gripper_position(states)
-    assert (np.abs(block[:, :2] - task.middle) <= 0.15).all() and (np.abs(states[:, task.GOAL] - task.middle) <= 0.15).all()
+    assert (np.abs(block[:, :2] - task.middle) <= 0.15).all()
+    assert (np.abs(states[:, task.GOAL] - task.middle) <= 0.15).all()
     assert np.abs(block[:, :2] - task.middle).max() > 0.14
     assert (task.distance(states) > 0.1).all()
     assert (np.linalg.norm(block[:, :2] - states[:, :2], axis=-1) >= 0.1).all()
@@ -166,16 +168,21 @@ def physics(task, request):
     return getattr(task, f"{request.param}_physics")
 
 
+def specification(physics):
+    return mujoco.MjSpec.from_string(fetch_push._GRIPPER) if physics.substeps == 4 else fetch_push._robot()
+
+
 def numbers(model):
     return {name: np.array(value) for name in dir(model) if isinstance(value := getattr(model, name, None), np.ndarray)}
 
 
 def test_writing_the_true_parameters_changes_nothing(task, physics):
     before = numbers(physics.model)
-    model = mujoco.MjModel.from_xml_string(fetch_push._GRIPPER) if physics.substeps == 4 else fetch_push._robot().compile()
+    model = specification(physics).compile()
     task.write(model, OTHER)
     changed = {name for name, value in numbers(model).items() if not np.array_equal(value, before[name])}
-    written = {"geom_size", "geom_aabb", "geom_rbound", "bvh_aabb", "geom_friction", "body_mass", "body_inertia", "body_pos"}
+    written = {"geom_size", "geom_aabb", "geom_rbound", "bvh_aabb", "geom_friction",
+               "body_mass", "body_inertia", "body_pos"}
     derived = {"body_subtreemass", "body_invweight0", "dof_invweight0", "dof_M0", "dof_length"}
     assert changed - {"light_poscom0"} == written | derived
     task.write(model, task.true_parameters)
@@ -185,7 +192,7 @@ def test_writing_the_true_parameters_changes_nothing(task, physics):
 
 def test_a_written_model_is_the_compiled_one(task, physics):
     """MuJoCo's own compiler is given the parameters."""
-    spec = mujoco.MjSpec.from_string(fetch_push._GRIPPER) if physics.substeps == 4 else fetch_push._robot()
+    spec = specification(physics)
     written = spec.compile()
     task.write(written, OTHER)
     block = spec.body("object0")
@@ -197,7 +204,7 @@ def test_a_written_model_is_the_compiled_one(task, physics):
     spec.body("table0").pos[2] = 0.2 - 0.005
     compiled = numbers(spec.compile())
     for name, value in numbers(written).items():
-        if name == "body_margin":  # bounds that the compiler takes from all geoms, and on a second call from those it kept
+        if name == "body_margin":  # the first compilation takes it from all geoms, a second from those kept
             continue
         np.testing.assert_allclose(value, compiled[name], rtol=1e-9, atol=1e-12, err_msg=name)
 
@@ -208,7 +215,8 @@ def test_a_sliding_block_stops_where_friction_says(task, physics, friction):
     states[:, 23] = speed = 0.8
     simulate = MujocoSimulator(physics, task.write, Uniform.around(task.true_parameters | {"friction": friction}))
     found = simulate(states, np.zeros((1, 20, 4)), rng())[0]
-    assert found[-1, 11] - 1.25 == pytest.approx(speed**2 / (2 * friction * 9.81), rel=0.12 if physics.substeps == 20 else 0.2)
+    way = found[-1, 11] - 1.25
+    assert way == pytest.approx(speed**2 / (2 * friction * 9.81), rel=0.12 if physics.substeps == 20 else 0.2)
 
 
 @pytest.mark.parametrize("half", [0.018, 0.025, 0.030])
@@ -301,7 +309,7 @@ def fetch():
 
 
 def in_gymnasium(task, env, state, controls):
-    """Block and gripper positions (T + 1, 6) of the package's own environment, from the same state with the same set-points."""
+    """Block and gripper positions (T + 1, 6) of the package's own environment, with the same start and set-points."""
     model, data = env.model, env.data
     mujoco.mj_resetData(model, data)
     joints = task.true_physics.enter(state[None])[0]
@@ -337,7 +345,8 @@ def test_the_true_system_is_gymnasium_robotics_fetch(task, fetch, models):
     # There the arm's parts and the floor touch: first a nudge of the gripper, then what contact makes of it.
     assert 1e-3 < off[..., 3:].max() < 0.3
     assert off[:, :31, :3].max() < 2 and off[..., :3].max() < 12
-    collide = {"object0", "floor0", "robot0:gripper_link", "robot0:r_gripper_finger_link", "robot0:l_gripper_finger_link"}
+    collide = {"object0", "floor0", "robot0:gripper_link",
+               "robot0:r_gripper_finger_link", "robot0:l_gripper_finger_link"}
     model = fetch.model
     for geom in map(model.geom, range(model.ngeom)):
         if geom.name not in collide and model.body(geom.bodyid[0]).name != "table0":
@@ -358,7 +367,8 @@ def turned(task, states, angle):
     for at in (18, 23):
         found[:, at:at + 2] = states[:, at:at + 2] @ turn
     w, z = states[:, 14].copy(), states[:, 17].copy()
-    found[:, 14], found[:, 17] = (np.cos(angle / 2) * w - np.sin(angle / 2) * z, np.sin(angle / 2) * w + np.cos(angle / 2) * z)
+    cosine, sine = np.cos(angle / 2), np.sin(angle / 2)
+    found[:, 14], found[:, 17] = cosine * w - sine * z, sine * w + cosine * z
     return found
 
 
@@ -376,7 +386,7 @@ def test_features_do_not_depend_on_where_the_table_is_seen_from(task, models):
 
 
 def test_every_feature_carries_something(task):
-    states = np.random.default_rng(0).normal(size=(2000, 55)) * np.where(np.arange(55) < 18, 0.05, 0.5) + task.reset(1, rng())
+    states = task.reset(1, rng()) + rng().normal(size=(2000, 55)) * np.where(np.arange(55) < 18, 0.05, 0.5)
     states[:, 14:18] /= np.linalg.norm(states[:, 14:18], axis=-1, keepdims=True)
     features = task.observe(states)
     assert features.std(axis=0).min() > 0.05 and np.abs(features).max() <= 3

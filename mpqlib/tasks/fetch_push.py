@@ -84,7 +84,9 @@ class FetchPushBlock(MujocoTask):
     Cost: distance between block and goal in the plane in m, at most 0.5.
     Success: closer than 0.05 m at the end of the episode.
     True: block of 2 kg, half its edge 0.025 m, sliding friction coefficient 1 with all it touches, moment of inertia 1
-    times that of a uniform cube of its mass and size.  The agent is given 0.3-1.2 kg, 0.018-0.030 m, 0.2-0.6 and 0.3-1.
+    times that of a uniform cube of its mass and size.
+    The agent is given 0.3-1.2 kg, 0.018-0.030 m, 0.05-0.2 and 0.3-1.
+    Of these, friction decides: with it at 0.2-0.6, planning 64 steps ahead succeeds as often as with the true values.
 
     Size of the block: positions are of its centre, and in each world the table is raised or lowered until a block that
     rests on it has its centre at the true block's 0.425 m; so no block starts inside the table or above it, and the
@@ -115,8 +117,8 @@ class FetchPushBlock(MujocoTask):
     tolerance = 0.05  # m
     cost_limit = 0.5  # m
     true_parameters = {"mass": 2.0, "half_size": _HALF, "friction": 1.0, "inertia": 1.0}  # kg, m, -, -
-    biased = Uniform({"mass": 0.3, "half_size": 0.018, "friction": 0.2, "inertia": 0.3},
-                     {"mass": 1.2, "half_size": 0.030, "friction": 0.6, "inertia": 1.0})
+    biased = Uniform({"mass": 0.3, "half_size": 0.018, "friction": 0.05, "inertia": 0.3},
+                     {"mass": 1.2, "half_size": 0.030, "friction": 0.2, "inertia": 1.0})
     view = {"lookat": (1.27, 0.75, 0.46), "distance": 1.2, "azimuth": 155.0, "elevation": -45.0}
 
     # Places in the state.
