@@ -77,6 +77,8 @@ bench: $(STAMP) ## ratios of speed, side by side
 
 runs: $(STAMP) ## regenerate the stored runs in data/runs
 	$(PY) -m mpqlib sweep
+	for task in ball_in_cup_sparse fetch_push_block franka_drawer_open; do \
+	  $(PY) -m mpqlib sweep --task $$task --seeds 0 --test-episodes 20 || exit 1; done
 
 report: $(STAMP) ## data/report/results.csv from the stored runs
 	$(PY) -m mpqlib report
