@@ -5,9 +5,9 @@ import numpy as np
 from mpqlib.exercises import Exercise
 
 
-def _rates(rates, E, ddof=1, lost=1.0):
+def _rates(rates, n, ddof=1, lost=1.0):
     """Variance of the true success rates, or with one of the ways to get it wrong."""
-    return np.var(rates, ddof=ddof) - lost * np.mean(rates * (1 - rates)) / (E - 1)
+    return np.var(rates, ddof=ddof) - lost * np.mean(rates * (1 - rates)) / (n - 1)
 
 
 def _wrong(x, y, tie=0.5):
@@ -51,17 +51,17 @@ EXERCISES = (
         inputs=((np.array([0.1, 0.5, 0.9, 1.0]), 20), (np.array([0.3, 0.35, 0.4, 0.3, 0.32]), 100)),
         mistakes={
             "That is the variance of the estimated rates: did you forget to take off what the episodes add?":
-                lambda rates, E: _rates(rates, E, lost=0.0),
-            "Did you forget ddof=1? With few seeds, dividing by K instead of K - 1 matters.":
-                lambda rates, E: _rates(rates, E, ddof=0),
-            "Did you forget to divide by the number of episodes? It is the mean of E episodes that varies.":
-                lambda rates, E: _rates(rates, E, lost=E),
-            "p(1 - p) / E comes out too small with an estimated p: its unbiased version divides by E - 1.":
-                lambda rates, E: _rates(rates, E, lost=(E - 1) / E),
+                lambda rates, n: _rates(rates, n, lost=0.0),
+            "Did you forget ddof=1? With few seeds, dividing by R instead of R - 1 matters.":
+                lambda rates, n: _rates(rates, n, ddof=0),
+            "Did you forget to divide by the number of episodes? It is the mean of n episodes that varies.":
+                lambda rates, n: _rates(rates, n, lost=n),
+            "p(1 - p) / n comes out too small with an estimated p: its unbiased version divides by n - 1.":
+                lambda rates, n: _rates(rates, n, lost=(n - 1) / n),
             "Did you take p(1 - p) at the mean rate? That counts the variance between trainings twice.":
-                lambda rates, E: np.var(rates, ddof=1) - np.mean(rates) * (1 - np.mean(rates)) / (E - 1),
+                lambda rates, n: np.var(rates, ddof=1) - np.mean(rates) * (1 - np.mean(rates)) / (n - 1),
             "That is a standard deviation: a variance is asked for.":
-                lambda rates, E: np.sqrt(_rates(rates, E)),
+                lambda rates, n: np.sqrt(_rates(rates, n)),
         },
         points=2,
     ),
@@ -96,7 +96,7 @@ EXERCISES = (
                 lambda sigma_b, sigma_w, train, test: sigma_w / sigma_b * np.sqrt(test / train),
             "Did you forget the square root of the times?":
                 lambda sigma_b, sigma_w, train, test: sigma_w / sigma_b * train / test,
-            "That is E squared: did you forget the square root?":
+            "That is n squared: did you forget the square root?":
                 lambda sigma_b, sigma_w, train, test: (sigma_w / sigma_b) ** 2 * train / test,
             "Did you forget the times? That is where the two parts of the variance are equal, up to a square.":
                 lambda sigma_b, sigma_w, train, test: sigma_w / sigma_b,
