@@ -77,12 +77,12 @@ def learning_curves(curves, column="test_cost", references=None, x="episode"):
     axes.set(xlabel={"episode": "training episodes", "minutes": "minutes on the system that gives the data"}[x],
              ylabel={"test_cost": "cost of a test episode", "test_success": "success rate"}[column])
     if column == "test_cost":
-        _logarithmic(axes, "y")
+        logarithmic(axes, "y")
     _label_lines(axes, ends)
     return figure
 
 
-def _logarithmic(axes, which):
+def logarithmic(axes, which):
     """Make the "x" or "y" axis logarithmic, with plain numbers."""
     from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
@@ -135,7 +135,7 @@ def final_results(results, columns=("cost_mean", "success_mean")):
         axes.set_xlabel({"cost": "cost of a test episode", "success": "success rate"}[name]
                         + (", last parameters" if which == "last" else ""))
         if name == "cost":
-            _logarithmic(axes, "x")
+            logarithmic(axes, "x")
         axes.grid(axis="x")
     panels[0, 0].set_yticks(range(len(groups)), [agent_name(*key) for key, _ in groups])
     return figure
@@ -158,8 +158,8 @@ def cost_against_time(results):
             labels.append((x, y, agent_name(agent, horizon, data), COLOURS[key]))
         axes.plot(*zip(*points), color=COLOURS[key], linestyle=DASHES[key], linewidth=0.8)
     axes.set(xlabel="CPU milliseconds per control step", ylabel="cost of a test episode")
-    _logarithmic(axes, "x")
-    _logarithmic(axes, "y")
+    logarithmic(axes, "x")
+    logarithmic(axes, "y")
     axes.margins(x=0.06, y=0.08)
     figure.canvas.draw()
     placed, right = [], axes.get_window_extent().x1
