@@ -7,6 +7,7 @@ parameters are written into them; the rest is as for any other task.
 import atexit
 import os
 from abc import abstractmethod
+from collections.abc import Mapping
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,7 +22,8 @@ from mpqlib.tasks.base import Task, TaskEnv
 class MujocoTask(Task):
     """A task on a MuJoCo model; its state is (qpos, qvel) unless its `Physics` say otherwise.
 
-    Subclasses give `true_physics`, `planning_physics` and `scene` as cached properties.
+    Subclasses give `true_physics` and `planning_physics` as cached properties, and `scene` and `view`
+    where the true system's own model, seen from MuJoCo's own camera, will not do.
 
     Attributes:
         true_physics: the `Physics` of the true system.
@@ -32,8 +34,11 @@ class MujocoTask(Task):
 
     true_physics: Physics
     planning_physics: Physics
-    scene: object
-    view: dict
+    view: Mapping[str, object] = {}
+
+    @cached_property
+    def scene(self):
+        return self.true_physics.model
 
     @abstractmethod
     def write(self, model, parameters) -> None:
@@ -69,8 +74,9 @@ class MujocoTask(Task):
                                    "videos in data/videos") from error
             atexit.register(renderers[size][0].close)  # while GL is still there
             camera = renderers[size][2]
-            camera.lookat[:] = self.view["lookat"]
-            camera.distance, camera.azimuth, camera.elevation = (self.view[key] for key in ("distance", "azimuth", "elevation"))
+            mujoco.mjv_defaultFreeCamera(model, camera)
+            for key, value in self.view.items():
+                setattr(camera, key, value)
         renderer, data, camera = renderers[size]
         self.pose(self.scene, data, np.asarray(state, float))
         mujoco.mj_forward(self.scene, data)
