@@ -165,19 +165,18 @@ def _against_naive_port(task, N, H, rounds):
 
 
 _MEMORY = """
-import resource, sys
-import numpy as np
+import sys
 from mpqlib import benchmarks, tasks
-def megabytes():
-    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize() / 1e6
+def megabytes(which):
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith(which)) / 1e3
 task = tasks.make(sys.argv[1])
 task.planning_physics
-before = megabytes()
+before = megabytes("VmRSS")
 planner = benchmarks._planner(task, 64, 64)
-pool = megabytes() - before
+pool = megabytes("VmRSS") - before
 benchmarks._control_loop(planner, task)()
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-print(len(planner.simulate.models), round(pool, 1), round(peak - before, 1))
+print(len(planner.simulate.models), round(pool, 1), round(megabytes("VmHWM") - before, 1))
 """
 
 
