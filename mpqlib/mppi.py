@@ -172,7 +172,7 @@ class MPPI:
             A `Plan`, batched as the state is.
 
         Raises:
-            ValueError: if the state is not finite or a shape is wrong.
+            ValueError: if the state is not finite or a shape is wrong, that of the costs among them.
             FloatingPointError: if no sample of a plan has a finite cost; single ones without one,
                 of diverged physics, count as `DIVERGED_COST`.
         """
@@ -206,11 +206,11 @@ class MPPI:
         np.maximum(clipped, self._low, out=clipped)  # np.clip takes three times as long on small arrays
         visited = self.simulate(starts, clipped[:, :-1], rng) if s.horizon > 1 else starts[:, None]
         if self.terminal_q is None:
-            costs = self.cost(visited, clipped) @ self._discount
+            costs = self._stage_costs(visited, clipped) @ self._discount
         else:
             costs = self._discount[-1] * self.terminal_q(visited[:, -1], clipped[:, -1])
             if s.horizon > 1:
-                costs = costs + self.cost(visited[:, :-1], clipped[:, :-1]) @ self._discount[:-1]
+                costs = costs + self._stage_costs(visited[:, :-1], clipped[:, :-1]) @ self._discount[:-1]
         finite = np.isfinite(costs + visited[:, -1].sum(axis=-1))  # a sparse cost may not see a NaN in its state
         if not finite.all():  # diverged physics
             if not finite.reshape(len(actions), -1).any(axis=1).all():
@@ -218,6 +218,13 @@ class MPPI:
                                          "or the terminal Q function diverged")
             costs = np.where(finite, costs, DIVERGED_COST)
         return costs.reshape(len(actions), s.samples), visited
+
+    def _stage_costs(self, states, actions):
+        costs = self.cost(states, actions)
+        if np.shape(costs) != states.shape[:-1]:
+            raise ValueError(f"cost returned an array of shape {np.shape(costs)} for states {states.shape} and actions "
+                             f"{actions.shape}; it must be {states.shape[:-1]}, vectorised over the leading axes")
+        return costs
 
 
 def receding_horizon(planner, system, starts, steps, rng, noise=None, with_plans=False):

@@ -53,6 +53,13 @@ def test_bad_states_and_plans_are_named(state, U, message):
         planner().plan(state, np.random.default_rng(0), U)
 
 
+def test_a_cost_that_is_not_vectorised_is_named():
+    with pytest.raises(ValueError, match=r"cost returned an array of shape \(\) for states \(16, 4, 1\)"):
+        planner(cost=lambda s, a: np.square(s).sum()).plan([1.0], np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"it must be \(16, 3\)"):
+        planner(terminal_q=lambda s, a: s[..., 0], cost=lambda s, a: np.square(s)).plan([1.0], np.random.default_rng(0))
+
+
 def test_a_plan_without_a_finite_cost_is_an_error_not_a_nan():
     with pytest.raises(FloatingPointError, match="none of the 16 sampled costs"):
         planner(cost=lambda s, a: s[..., 0] * np.nan).plan([1.0], np.random.default_rng(0))

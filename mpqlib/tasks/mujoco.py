@@ -91,7 +91,8 @@ class MujocoTaskEnv(TaskEnv):
     """A MuJoCo task as a Gymnasium environment; see `TaskEnv`.
 
     `model` and `data` are as those of Gymnasium's MujocoEnv: what is written into them
-    (a mass, a joint position) counts in the next step.
+    (a friction, a joint position) counts in the next step; after a mass or a size call
+    `mujoco.mj_setConst(model, mujoco.MjData(model))`, as MuJoCo asks for.
     """
 
     def __init__(self, task, biased=False, render_mode=None):
