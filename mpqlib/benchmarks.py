@@ -173,10 +173,11 @@ def megabytes(which):
 task = tasks.make(sys.argv[1])
 task.planning_physics
 before = megabytes("VmRSS")
-planner = benchmarks._planner(task, 64, 64)
+simulator = task.simulator()
 pool = megabytes("VmRSS") - before
+planner = benchmarks._planner(task, 64, 64)  # with a pool of its own
 benchmarks._control_loop(planner, task)()
-print(len(planner.simulate.models), round(pool, 1), round(megabytes("VmHWM") - before, 1))
+print(len(simulator.models), round(pool, 1), round(megabytes("VmHWM") - before - pool, 1))
 """
 
 
