@@ -70,11 +70,19 @@ EXERCISES = (
         mistakes={
             "The terminal cost stands at step H - 1, so its weight is gamma^(H-1), not gamma^H.":
                 lambda *a: _objective_with(*a, last=1),
+            "Did you forget to discount the terminal cost? Its weight is gamma^(H-1).":
+                lambda *a: _objective_with(*a, last=1 - len(a[2])),
+            "Did you forget the discount? Step l has the weight gamma^l.":
+                lambda c, c_f, U, lam, sigma, gamma: objective(c, c_f, U, lam, sigma, 1.0),
+            "The first step is step 0, with the weight gamma^0 = 1; yours are all discounted by one step too much.":
+                lambda c, c_f, U, lam, sigma, gamma: gamma * objective(c, c_f, U, lam, sigma, gamma),
             "Did you forget to discount the KL divergence? In Eq. 3 it stands inside the bracket with the cost.":
                 lambda *a: _objective_with(*a, kl_decay=False),
             "Did you forget the KL divergence of the last step? c_f does not contain it.":
                 lambda *a: _objective_with(*a, kl_steps=len(a[2]) - 1),
             "Did you forget the factor 1/2 of the KL divergence?": lambda *a: _objective_with(*a, half=2.0),
+            "Did you forget the factor lam of the KL divergence?":
+                lambda c, c_f, U, lam, sigma, gamma: objective(c, c_f, U, 1.0, sigma, gamma),
             "Sigma enters the KL divergence squared: (u / sigma)^2 / 2.": lambda *a: _objective_with(*a, sigma_power=0.5),
             "Did you forget the KL divergence?": lambda *a: _objective_with(*a, half=0.0),
             "Did you forget the terminal cost?": lambda c, c_f, *a: objective(c, 0.0, *a),
@@ -83,10 +91,11 @@ EXERCISES = (
     Exercise(
         name="ex3-rollout",
         reference=rollout,
-        inputs=tuple((spring, _rng.normal(size=2), _rng.normal(size=(H, 1))) for H in (1, 6)),
+        inputs=tuple((spring, _rng.normal(size=2), _rng.normal(size=(H, 1))) for H in (6, 1)),
         mistakes={
             "Did you forget the start state? H actions make H + 1 states.":
                 lambda step, s, actions: rollout(step, s, actions)[1:],
+            "Row 0 is the start state: did you leave it at zero?": lambda step, s, actions: rollout(step, 0 * s, actions),
             "The state after the last action is missing: H actions make H + 1 states.":
                 lambda step, s, actions: rollout(step, s, actions)[:-1],
             "Each action is applied to the start state: did you forget to go on from the state before?":
@@ -101,6 +110,9 @@ EXERCISES = (
         mistakes={
             "Did you forget the long arm? A blind plan takes it when the short one is dearer.":
                 lambda p: (15.0, _blind(p)),
+            "Did you forget the 10 minutes to the island?": lambda p: (5.0, min(_blind(p) - 10, 25.0)),
+            "Blind, the short arm can still be the cheaper one, when one channel is nearly sure to be open.":
+                lambda p: (15.0, 25.0),
             "An open-loop plan names the channel beforehand: it cannot always take the open one.":
                 lambda p: (15.0, 15.0),
             "The blind plan may choose its channel by p: did you fix it to the left one?":
