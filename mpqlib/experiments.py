@@ -136,6 +136,7 @@ def _run_planner(what, task, settings: MPPISettings, folder) -> dict:
 def _run_learner(what, task, settings: MPQSettings, folder, checkpoint_every, progress) -> dict:
     system = task.true_system() if what["data"] == "real" else task.simulator()
     learner = MPQ(task, settings, task.simulator(), system, what["seed"])
+    curve_episodes = min(settings.curve_episodes, what["test_episodes"])
     tests, cpu = [], {"train": 0.0, "test": 0.0}  # of what the loop below has done so far
     checkpoint = folder / "checkpoint.safetensors"
     if checkpoint.exists():
@@ -154,7 +155,7 @@ def _run_learner(what, task, settings: MPQSettings, folder, checkpoint_every, pr
     def test_if_validated():
         clock("train")
         if len(tests) < len(learner.curve):
-            tests.append(_test(task, learner.planner, what["seed"], what["test_episodes"]))
+            tests.append(_test(task, learner.planner, what["seed"], curve_episodes))
         clock("test")
 
     def after_episode(learner):
@@ -180,8 +181,11 @@ def _run_learner(what, task, settings: MPQSettings, folder, checkpoint_every, pr
                  ).round(6).to_csv(folder / "curve.csv", index=False)
     planner = MPPI(settings.planner, task.simulator(), task.cost, bounded(best, settings.value_range))
     tested = _test(task, planner, what["seed"], what["test_episodes"])
+    last = tests[-1]
+    if curve_episodes < what["test_episodes"]:
+        last = _test(task, learner.planner, what["seed"], what["test_episodes"])
     clock("test")
-    result = _finish(folder, what, {"train_episodes": learner.episode, "best": tested, "last": tests[-1], "cpu_s": cpu},
+    result = _finish(folder, what, {"train_episodes": learner.episode, "best": tested, "last": last, "cpu_s": cpu},
                      task, planner)
     checkpoint.unlink(missing_ok=True)
     return result

@@ -42,6 +42,7 @@ class MPQSettings:
         final_learning_rate: reached linearly over the N episodes; None to keep learning_rate.
         validate_every: episodes between validations, the first before any training.
         validation_episodes: episodes of a validation, always the same starts.
+        curve_episodes: episodes of a test on the true system at each validation, for the learning curve.
 
     Raises:
         ValueError: naming the setting, its value and what is allowed.
@@ -66,10 +67,11 @@ class MPQSettings:
     final_learning_rate: float | None = None
     validate_every: int = 5
     validation_episodes: int = 20
+    curve_episodes: int = 100
 
     def __post_init__(self):
         for name, least in dict(N=1, T=1, N_update=1, K=1, M=1, target_iterations=0,
-                                validate_every=1, validation_episodes=1).items():
+                                validate_every=1, validation_episodes=1, curve_episodes=1).items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
                 raise ValueError(f"{name} is {value!r}; it must be an integer >= {least}")

@@ -24,6 +24,7 @@ class TaskSettings:
         mppi_true: MPPI with the true dynamics.
         true_horizons: horizons at which it is reported.
         mpq: MPQ; with domain randomisation the same.
+        mpq_horizons: horizons at which it is reported; none for its own alone.
         softq: SoftQLearning, H = 1 with a target network, tuned on its own.
         softq_budget: SoftQLearning with MPQ's number of minibatches M per update.
         budget: horizon -> samples with which vanilla MPPI takes as much CPU time per control step
@@ -35,6 +36,7 @@ class TaskSettings:
     mppi_true: MPPISettings
     true_horizons: tuple[int, ...]
     mpq: MPQSettings | None = None
+    mpq_horizons: tuple[int, ...] = ()
     softq: MPQSettings | None = None
     softq_budget: MPQSettings | None = None
     budget: Mapping[int, int] = field(default_factory=dict)
@@ -68,8 +70,9 @@ class TaskSettings:
 
     def grid(self) -> list[tuple[str, int, str]]:
         """All (agent, horizon, data) that the book reports on this task."""
-        learners = [("mpq", self.mpq.planner.horizon, data) for data in ("real", "dr")] if self.mpq else []
-        return [*learners, *((name, 1, "real") for name in ("softq", "softq_budget") if getattr(self, name)),
+        horizons = (self.mpq_horizons or (self.mpq.planner.horizon,)) if self.mpq else ()
+        return [*(("mpq", h, data) for h in horizons for data in ("real", "dr")),
+                *((name, 1, "real") for name in ("softq", "softq_budget") if getattr(self, name)),
                 *(("mppi", h, "none") for h in self.horizons),
                 *(("mppi_true", h, "none") for h in self.true_horizons),
                 *(("mppi_budget", h, "none") for h in self.budget)]
@@ -83,6 +86,11 @@ _PENDULUM_SOFTQ = replace(_PENDULUM_MPQ, planner=replace(_PENDULUM, horizon=1))
 
 _BALL = MPPISettings(horizon=32, samples=36, lam=0.15, sigma=1.0, beta=0.9, gamma=0.99, step_size=0.5,
                      action_low=BallInCupSparse.action_low, action_high=BallInCupSparse.action_high)
+_BALL_MPQ = MPQSettings(planner=replace(_BALL, horizon=4, beta=0.8, gamma=0.95, iterations=2), N=350,
+                        T=BallInCupSparse.episode_steps, N_update=2, target_iterations=1, target_samples=16, epochs=6,
+                        value_range=(0.0, 20.0), exploration=1.5, final_learning_rate=1e-4,
+                        validate_every=25, curve_episodes=25)
+_BALL_SOFTQ = replace(_BALL_MPQ, planner=replace(_BALL_MPQ.planner, horizon=1), target_network_rate=0.05)
 
 _FETCH = MPPISettings(horizon=64, samples=32, lam=0.01, sigma=0.6, beta=0.8,
                       action_low=FetchPushBlock.action_low, action_high=FetchPushBlock.action_high)
@@ -100,7 +108,8 @@ SETTINGS = {
         true_horizons=(32,),
         budget={8: 4500, 16: 2200, 32: 1000, 64: 400},
     ),
-    BallInCupSparse.name: TaskSettings(mppi=_BALL, horizons=(4, 32), mppi_true=_BALL, true_horizons=(4, 32)),
+    BallInCupSparse.name: TaskSettings(mpq=_BALL_MPQ, mpq_horizons=(4, 1), softq=_BALL_SOFTQ,
+                                       mppi=_BALL, horizons=(4, 32), mppi_true=_BALL, true_horizons=(4, 32)),
     FetchPushBlock.name: TaskSettings(mppi=_FETCH, horizons=(10, 64), mppi_true=_FETCH, true_horizons=(10, 64)),
     FrankaDrawerOpen.name: TaskSettings(mppi=_FRANKA, horizons=(10, 64), mppi_true=_FRANKA, true_horizons=(10, 64)),
 }
