@@ -13,6 +13,11 @@ def _kl(p, q):
     return np.sum(p * np.log(p / q))
 
 
+def _shifted(costs, by, lam):
+    e = np.exp(-(costs - by) / lam)
+    return e / e.sum()
+
+
 EXERCISES = (
     Exercise(
         name="ex4-excess",
@@ -32,10 +37,14 @@ EXERCISES = (
     Exercise(
         name="ex4-weights",
         reference=lambda costs, lam: softmax(-costs / lam),
-        inputs=((_COSTS, 0.4), (np.array([1e5, 1e5 + 1]), 1.0), (_COSTS, 3.0)),
+        inputs=((_COSTS, 0.4), (np.array([1e5, 1e5 + 1]), 1.0), (np.array([0.0, 1.0, 1e5]), 1.0), (_COSTS, 3.0)),
         mistakes={
             "Right on paper, but large costs give 0 / 0: take the smallest cost out before the exponential.":
                 lambda costs, lam: np.exp(-costs / lam) / np.exp(-costs / lam).sum(),
+            "Right for similar costs, but an exponential overflows where they differ much: take out the smallest cost.":
+                lambda costs, lam: _shifted(costs, costs.max(), lam),
+            "Two things are missing: the weights must sum to one, and large costs need the smallest one taken out.":
+                lambda costs, lam: np.exp(-costs / lam),
             "The dearest sequence has the largest weight: did you forget the minus sign?":
                 lambda costs, lam: softmax(costs / lam),
             "Did you forget to divide the costs by lam?":
@@ -55,6 +64,12 @@ EXERCISES = (
         mistakes={
             "Did you take a plain mean? Weight each by its prior.":
                 lambda costs, prior, lam: -lam * (logsumexp(-costs / lam) - np.log(len(costs))),
+            "The prior's probabilities already make it a mean: sum the products, do not average them.":
+                lambda costs, prior, lam: -lam * (logsumexp(-costs / lam, b=prior) - np.log(len(costs))),
+            "That is the prior's mean cost, the limit of a hot free energy.":
+                lambda costs, prior, lam: prior @ costs,
+            "lam stands in front of the logarithm, and you divided by it.":
+                lambda costs, prior, lam: -logsumexp(-costs / lam, b=prior) / lam,
             "Did you sum the exponentials without the prior? Eq. 7 has an expectation.":
                 lambda costs, prior, lam: -lam * logsumexp(-costs / lam),
             "Did you forget the factor lam in front of the logarithm? The result has the unit of cost.":
@@ -77,6 +92,8 @@ EXERCISES = (
                 lambda S1, S2, n: (S2 - S1) / np.log10(n),
             "Did you forget the logarithm? n multiplies an exponential.":
                 lambda S1, S2, n: (S2 - S1) / n,
+            "lam log n equals the difference of the costs: divide by log n.":
+                lambda S1, S2, n: (S2 - S1) * np.log(n),
             "That is 1 / lam: solve for the temperature itself.":
                 lambda S1, S2, n: np.log(n) / (S2 - S1),
             "The sign is wrong: S2 is the larger cost, and a temperature is positive.":
