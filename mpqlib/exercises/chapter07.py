@@ -39,6 +39,12 @@ EXERCISES = (
                 lambda c, values, lam, gamma: c - gamma * _soft(-values, lam),
             "The sign of the soft value is wrong: what the rest of the episode costs is added.":
                 lambda c, values, lam, gamma: c - gamma * _soft(values, lam),
+            "Did you forget axis=1? Each transition has its own N actions.":
+                lambda c, values, lam, gamma: c - gamma * lam * np.log(np.mean(np.exp(-values / lam))),
+            "Did you forget the cost of the real step?":
+                lambda c, values, lam, gamma: gamma * _soft(values, lam),
+            "The discount belongs in front of the soft value, not inside the exponent.":
+                lambda c, values, lam, gamma: c + _soft(gamma * values, lam),
             "That is the hard minimum, the target of plain Q-learning: the limit of small lam.":
                 lambda c, values, lam, gamma: c + gamma * values.min(axis=1),
             "That is the mean over the prior, the limit of large lam.":
@@ -60,6 +66,10 @@ EXERCISES = (
                 lambda rates, n: _rates(rates, n, lost=(n - 1) / n),
             "Did you take p(1 - p) at the mean rate? That counts the variance between trainings twice.":
                 lambda rates, n: np.var(rates, ddof=1) - np.mean(rates) * (1 - np.mean(rates)) / (n - 1),
+            "Did you forget ddof=1, and that p(1 - p) with an estimated p needs n - 1?":
+                lambda rates, n: _rates(rates, n, ddof=0, lost=(n - 1) / n),
+            "Did you cut it off at zero? A negative estimate is to stay negative, or its mean would be too large.":
+                lambda rates, n: max(0.0, _rates(rates, n)),
             "That is a standard deviation: a variance is asked for.":
                 lambda rates, n: np.sqrt(_rates(rates, n)),
         },
@@ -79,6 +89,8 @@ EXERCISES = (
                 lambda x, y: _wrong(x, y, tie=0.0),
             "A tie counts half, not whole.":
                 lambda x, y: _wrong(x, y, tie=1.0),
+            "That is the probability of the right ranking, without ties: which of the two costs must be larger?":
+                lambda x, y: np.mean(x[:, None] < y),
             "That is the probability of the right ranking: costs are better when they are smaller.":
                 lambda x, y: 1 - _wrong(x, y),
         },
@@ -96,6 +108,12 @@ EXERCISES = (
                 lambda sigma_b, sigma_w, train, test: sigma_w / sigma_b * np.sqrt(test / train),
             "Did you forget the square root of the times?":
                 lambda sigma_b, sigma_w, train, test: sigma_w / sigma_b * train / test,
+            "Did you forget the two standard deviations?":
+                lambda sigma_b, sigma_w, train, test: np.sqrt(train / test),
+            "A real number is asked for: do not round it.":
+                lambda sigma_b, sigma_w, train, test: round(sigma_w / sigma_b * np.sqrt(train / test)),
+            "A real number is asked for: do not cut it to an integer.":
+                lambda sigma_b, sigma_w, train, test: int(sigma_w / sigma_b * np.sqrt(train / test)),
             "That is n squared: did you forget the square root?":
                 lambda sigma_b, sigma_w, train, test: (sigma_w / sigma_b) ** 2 * train / test,
             "Did you forget the times? That is where the two parts of the variance are equal, up to a square.":

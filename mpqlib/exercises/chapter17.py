@@ -70,6 +70,11 @@ EXERCISES = (
             "Did you forget the probabilities?":
                 lambda outcomes, probabilities, lam, M:
                     -M * lam * logsumexp(-outcomes / (M * lam)),
+            "Did you take a plain mean? Weight each outcome by its probability.":
+                lambda outcomes, probabilities, lam, M:
+                    _believed(outcomes, np.full(len(outcomes), 1 / len(outcomes)), M * lam),
+            "M sequences of one world each are not one sequence of M worlds: the M belongs under the exponential too.":
+                lambda outcomes, probabilities, lam, M: M * _believed(outcomes, probabilities, lam),
         },
     ),
     Exercise(
@@ -94,6 +99,14 @@ EXERCISES = (
                                                   below=norm.cdf((-u - b) / sigma) / norm.cdf(-b / sigma)),
             "The ratio is upside down: pi_U over the prior.":
                 lambda a, u, sigma, b: -_log_ratio(a, u, sigma, b),
+            "The lower limit has a tail of its own, below -b.":
+                lambda a, u, sigma, b: _log_ratio(a, u, sigma, b, below=_log_ratio(np.array(b), u, sigma, b)),
+            "That is the probability of the samples that are not clipped: the limits hold the tails.":
+                lambda a, u, sigma, b: _log_ratio(
+                    a, u, sigma, b, above=norm.logcdf((b - u) / sigma) - norm.logcdf(b / sigma),
+                    below=norm.logcdf((b + u) / sigma) - norm.logcdf(b / sigma)),
+            "Right at the limits; between them, did you forget to divide by sigma squared?":
+                lambda a, u, sigma, b: _log_ratio(a, u, sigma, b, inside=u * a - u**2 / 2),
             "At the limits, did you forget to divide by sigma inside Phi?":
                 lambda a, u, sigma, b: _log_ratio(a, u, sigma, b, above=norm.logcdf(u - b) - norm.logcdf(-b),
                                                   below=norm.logcdf(-u - b) - norm.logcdf(-b)),
