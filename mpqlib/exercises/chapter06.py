@@ -7,7 +7,7 @@ from mpqlib.exercises import Exercise
 
 
 def _reused(a, S, lam, U=None, sign=1.0, scale=1.0):
-    """Eq. 6.4 with the samples that moved U, or with one of the ways to get it wrong."""
+    """(6.6) with the samples that moved U, or with one of the ways to get it wrong."""
     U = boltzmann_weights(S(a), lam) @ a if U is None else U
     return free_energy(S(a), lam, sign * (U * a - 0.5 * U**2)) - lam * np.log(scale)
 
@@ -24,9 +24,41 @@ def reused(a, S, lam):
     return _reused(a, S, lam)
 
 
+def _target(c, S, log_ratio, lam, gamma):
+    return c + gamma * free_energy(S, lam, log_ratio)
+
+
 _rng = np.random.default_rng(6)
 
 EXERCISES = (
+    Exercise(
+        name="ex6-target",
+        reference=_target,
+        inputs=tuple((c, 5.0 + 3.0 * _rng.standard_normal(24), _rng.standard_normal(24), lam, gamma)
+                     for c, lam, gamma in ((9.9, 0.5, 0.95), (0.0, 2.0, 0.8), (4.0, 10.0, 0.99))),
+        mistakes={
+            "Did you forget the log density ratio? The samples do not come from the prior.":
+                lambda c, S, log_ratio, lam, gamma: _target(c, S, 0.0, lam, gamma),
+            "Check the sign of the log ratio: a sample pays lam log(pi_U / prior).":
+                lambda c, S, log_ratio, lam, gamma: _target(c, S, -log_ratio, lam, gamma),
+            "The log ratio is dimensionless: did you forget that it enters the cost times lam?":
+                lambda c, S, log_ratio, lam, gamma: _target(c, S, log_ratio / lam, lam, gamma),
+            "Did you forget the discount? The free energy is one step away.":
+                lambda c, S, log_ratio, lam, gamma: _target(c, S, log_ratio, lam, 1.0),
+            "The discount belongs to the free energy alone: the cost of the real step is paid now.":
+                lambda c, S, log_ratio, lam, gamma: gamma * _target(c, S, log_ratio, lam, 1.0),
+            "Is there a sum where the sample mean belongs? That misses lam log N.":
+                lambda c, S, log_ratio, lam, gamma: _target(c, S, log_ratio, lam, gamma) - gamma * lam * np.log(len(S)),
+            "Did you forget lam in front of the logarithm?":
+                lambda c, S, log_ratio, lam, gamma: c + gamma * free_energy(S, lam, log_ratio) / lam,
+            "Minus is missing: the free energy is -lam log mean exp(...).":
+                lambda c, S, log_ratio, lam, gamma: c - gamma * free_energy(S, lam, log_ratio),
+            "That is the weighted mean of the costs: the free energy also has the price of straying from the prior in it.":
+                lambda c, S, log_ratio, lam, gamma: c + gamma * boltzmann_weights(S, lam, log_ratio) @ S,
+            "That is the best sample: lam > 0 asks for the soft minimum.":
+                lambda c, S, log_ratio, lam, gamma: c + gamma * S.min(),
+        },
+    ),
     Exercise(
         name="ex6-constant",
         reference=lambda constant, gamma: (0.0, gamma * constant),
