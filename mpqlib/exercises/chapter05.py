@@ -20,6 +20,11 @@ def _temperature(costs, wanted, size=lambda w: 1 / np.sum(w**2)):
     return np.exp(brentq(lambda x: size(softmax(-costs / np.exp(x))) - wanted, spread - 12, spread + 12, xtol=1e-13))
 
 
+def _sorted(both, weights):
+    """Letter -> (weights right?, free energy right?), for the letters in `both`, in `weights`, and the rest."""
+    return lambda letter: (letter in both + weights, letter in both)
+
+
 def _perplexity(w):
     w = w[w > 0]
     return np.exp(-np.sum(w * np.log(w)))
@@ -34,10 +39,12 @@ EXERCISES = (
         mistakes={
             "Did you forget -u^2 / 2? The weights would not notice, the free energy does.":
                 lambda a, u, sigma, lam: lam * np.sum(u * a) / sigma**2,
-            "Did you forget the factor 1/2 of u^2?":
+            "That is u a - u^2. Did you forget the factor 1/2, or, if you wrote u (a - u), the term + u^2 / 2?":
                 lambda a, u, sigma, lam: lam * np.sum(u * a - u**2) / sigma**2,
             "With the action a the half has a minus sign; the plus sign goes with the noise a - u.":
                 lambda a, u, sigma, lam: lam * np.sum(u * a + 0.5 * u**2) / sigma**2,
+            "With the noise a - u the half has a plus sign; the minus sign goes with the action a.":
+                lambda a, u, sigma, lam: lam * np.sum(u * (a - u) - 0.5 * u**2) / sigma**2,
             "Did you divide by sigma? Sigma^-1 is 1 / sigma^2.":
                 lambda a, u, sigma, lam: lam * np.sum(u * a - 0.5 * u**2) / sigma,
             "Did you forget to divide by sigma^2?":
@@ -67,6 +74,10 @@ EXERCISES = (
                 lambda A, costs, log_ratio, lam: _mean(softmax(costs / lam - log_ratio), A),
             "Did you forget to normalise the weights?":
                 lambda A, costs, log_ratio, lam: _mean(np.exp(-costs / lam - log_ratio), A),
+            "Did you forget lam? It divides the costs.":
+                lambda A, costs, log_ratio, lam: _mean(softmax(-costs - log_ratio), A),
+            "That is the plain average: weight the samples.":
+                lambda A, costs, log_ratio, lam: A.mean(axis=0),
             "That is the best sample: Eq. 16 averages.":
                 lambda A, costs, log_ratio, lam: A[np.argmin(costs)],
         },
@@ -74,23 +85,33 @@ EXERCISES = (
     ),
     Exercise(
         name="ex5-control-cost",
-        reference=lambda: ("abcf", "c"),
-        inputs=((),),
+        reference=_sorted("c", "abf"),
+        inputs=tuple((letter,) for letter in "abcdef"),
         mistakes={
-            "The second half is right. For the weights a constant multiple of u^2 does not matter: which differ only by that?":
-                lambda: ("c", "c"),
+            "(c) is right. A multiple of u^2 does not matter for the weights: which others differ only by that?":
+                _sorted("c", ""),
             "Compare (f) with (a): they differ by a multiple of u^2 as well.":
-                lambda: ("abc", "c"),
+                _sorted("c", "ab"),
             "(d) has the wrong sign: a sample that leans the way the mean does must pay, not gain.":
-                lambda: ("abcdf", "c"),
+                _sorted("c", "abdf"),
             "(e) lacks lam: it is right for lam = 1 only.":
-                lambda: ("abcef", "c"),
-            "The weights are right. For the free energy the constant counts: with the noise it is + u^2 / 2, with the action - u^2 / 2.":
-                lambda: ("abcf", "a"),
+                _sorted("c", "abef"),
+            "The weights are right. (a) lacks - u^2 / 2, which the free energy notices.":
+                _sorted("ac", "bf"),
+            "The weights are right. The half counts for the free energy: (a) lacks it, and (c) does not.":
+                _sorted("a", "bcf"),
+            "The weights are right. (b) lacks + u^2 / 2, which the free energy notices.":
+                _sorted("bc", "af"),
+            "The weights are right. The half counts for the free energy: (b) lacks it, and (c) does not.":
+                _sorted("b", "acf"),
             "The weights are right. (f) has the sign of the half that belongs to the noise, with the action.":
-                lambda: ("abcf", "cf"),
+                _sorted("cf", "ab"),
+            "The weights are right. With the action the half has a minus sign: it is (c), not (f), that has it right.":
+                _sorted("f", "abc"),
+            "The weights are right. One term is lam log(pi_U / prior) in full: put a = u + epsilon into (5.4).":
+                _sorted("", "abcf"),
             "The weights are right, but the free energy is not immune to constants.":
-                lambda: ("abcf", "abcf"),
+                _sorted("abcf", ""),
         },
     ),
     Exercise(
