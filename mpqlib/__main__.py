@@ -4,10 +4,10 @@ import sys
 
 import tyro
 
-from mpqlib import benchmarks, experiments
+from mpqlib import benchmarks, experiments, report
 
 COMMANDS = {"run": experiments.run, "sweep": experiments.sweep, "evaluate": experiments.evaluate_file,
-            "report": experiments.report, "develop": experiments.develop, "bench": benchmarks.bench}
+            "report": report.report, "develop": experiments.develop, "bench": benchmarks.bench}
 
 
 def main(arguments=None) -> int:

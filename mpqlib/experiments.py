@@ -29,8 +29,6 @@ from mpqlib.qfunction import QFunction, read_tensors, write_tensors
 from mpqlib.settings import DATA, SETTINGS, TRIED
 
 VERSIONS = ("numpy", "scipy", "torch", "gymnasium", "mujoco", "dm_control", "gymnasium-robotics")
-RESULT_COLUMNS = ["task", "agent", "horizon", "data", "seed", "train_episodes", "test_episodes", "success_mean",
-                  "cost_mean", "control_ms", "cpu_s", "commit", "success_last", "cost_last", "samples", "iterations"]
 
 
 def label(agent: str, horizon: int, data: str) -> str:
@@ -89,8 +87,8 @@ def run(task: str, agent: str, seed: int, horizon: int | None = None, data: str 
             "test_episodes": test_episodes, "settings": json.loads(json.dumps(asdict(settings)))}
     folder = Path(out) / task / label(agent, horizon, data) / f"seed-{seed}"
     if (folder / "run.json").exists():
-        found = _record(folder / "run.json")
-        if any(found.get(key) != value for key, value in what.items() if key != "settings") or not _same(found, settings):
+        found = read_record(folder / "run.json")
+        if any(found.get(key) != value for key, value in what.items() if key != "settings") or not same_settings(found, settings):
             raise ValueError(f"{folder} holds a finished run of other settings; remove it or choose another --out")
         return found
     folder.mkdir(parents=True, exist_ok=True)
@@ -99,14 +97,15 @@ def run(task: str, agent: str, seed: int, horizon: int | None = None, data: str 
     return _run_planner(what, tasks.make(task), settings, folder)
 
 
-def _same(record, settings) -> bool:
+def same_settings(record, settings) -> bool:
     """Whether a run was made with these settings; those that did not exist then had their default values."""
     wanted, found = json.loads(json.dumps(asdict(settings))), record["settings"]
     added = {field.name: json.loads(json.dumps(field.default)) for field in fields(settings) if field.name not in found}
     return {**added, **found} == wanted
 
 
-def _record(path) -> dict:
+def read_record(path) -> dict:
+    """What a finished run wrote to run.json."""
     try:
         return json.loads(path.read_text())
     except json.JSONDecodeError as error:
@@ -268,47 +267,6 @@ def sweep(task: str = "pendulum_swingup", seeds: tuple[int, ...] = tuple(range(1
         joblib.delayed(run)(task, agent, seed, horizon, data, test_episodes=test_episodes, out=out, progress=False)
         for agent, seed, horizon, data in work)
     return list(tqdm(results, total=len(work), unit="run", desc=task))
-
-
-def report(runs: Path = Path("data/runs"), out: Path = Path("data/report")) -> pd.DataFrame:
-    """Collect all finished runs of the frozen settings into results.csv and curves.csv.
-
-    Args:
-        runs: folder of all runs.
-        out: folder of the two tables.
-
-    Returns:
-        The table written to results.csv: one row per task, agent, horizon, data and seed.
-        success_mean and cost_mean are of the best parameters on validation, *_last of the last.
-
-    Raises:
-        ValueError: if there is no finished run, or a run's record can't be read.
-    """
-    rows, curves = [], []
-    for path in sorted(Path(runs).glob("*/*/seed-*/run.json")):
-        found = _record(path)
-        frozen = task_settings(found["task"]).agent(found["agent"], found["horizon"])
-        if not _same(found, frozen):
-            raise ValueError(f"{path} was run with other settings than the frozen ones; remove it and run again")
-        planner = found["settings"].get("planner", found["settings"])
-        best, last = found["best"], found["last"]
-        rows.append([found["task"], found["agent"], found["horizon"], found["data"], found["seed"],
-                     found["train_episodes"], len(best["cost"]), np.mean(best["success"]), np.mean(best["cost"]),
-                     found["control_ms"], sum(found["cpu_s"].values()), found["commit"],
-                     np.mean(last["success"]), np.mean(last["cost"]), planner["samples"], planner["iterations"]])
-        if (path.parent / "curve.csv").exists():
-            curve = pd.read_csv(path.parent / "curve.csv")
-            curves.append(curve.assign(**{key: found[key] for key in ("task", "agent", "horizon", "data", "seed")}))
-    if not rows:
-        raise ValueError(f"no finished run under {runs}; `python -m mpqlib sweep` makes them")
-    keys = RESULT_COLUMNS[:5]
-    results = pd.DataFrame(rows, columns=RESULT_COLUMNS).sort_values(keys, ignore_index=True)
-    Path(out).mkdir(parents=True, exist_ok=True)
-    results.round(4).to_csv(Path(out) / "results.csv", index=False)
-    if curves:
-        table = pd.concat(curves)[[*keys, *curves[0].columns[:7]]].sort_values([*keys, "episode"])
-        table.to_csv(Path(out) / "curves.csv", index=False)
-    return results
 
 
 def develop(task: str = "pendulum_swingup", seeds: tuple[int, ...] = (1000, 1001), jobs: int = 1,

@@ -198,20 +198,6 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path, capsys, monkeypatch
     assert "belongs to a run of other settings" in capsys.readouterr().err
 
 
-def test_report_collects_frozen_runs_only(finished, tmp_path, capsys, monkeypatch):
-    with pytest.raises(ValueError, match="other settings than the frozen ones"):
-        experiments.report(finished, tmp_path)
-    assert not list(tmp_path.iterdir())
-    s = SETTINGS[TASK]
-    monkeypatch.setitem(SETTINGS, TASK, replace(s, mpq=replace(s.mpq, N=6)))
-    results = experiments.report(finished, tmp_path)
-    assert list(results.columns) == experiments.RESULT_COLUMNS
-    stored = pd.read_csv(tmp_path / "results.csv").iloc[0]
-    run = json.loads(next(finished.glob("*/*/seed-*/run.json")).read_text())
-    assert stored.cost_mean == pytest.approx(np.mean(run["best"]["cost"]), abs=1e-3)
-    assert (stored.agent, stored.horizon, stored.data, stored.seed) == ("mpq", 8, "real", 1000)
-
-
 def test_every_agent_has_settings_and_a_place_in_the_grid():
     for name, settings in SETTINGS.items():
         assert isinstance(settings, TaskSettings)
@@ -249,11 +235,3 @@ def test_frozen_settings_are_the_best_of_what_was_tried():
         softq = table[(table.agent == "softq") & (table.M == settings.mpq.M)]
         assert softq.groupby("target_network_rate").cost.mean().idxmin() == settings.softq_budget.target_network_rate
         assert settings.softq_budget.M == settings.mpq.M
-
-
-def test_stored_results_are_the_report_of_the_stored_runs(tmp_path):
-    """data/report is regenerated from data/runs, number by number."""
-    stored = experiments.data_dir()
-    experiments.report(stored / "runs", tmp_path)
-    for name in ("results.csv", "curves.csv"):
-        assert (tmp_path / name).read_text() == (stored / "report" / name).read_text()

@@ -1,0 +1,302 @@
+"""The report: the numbers of every table and figure, and a verdict on every claim of the paper, from the stored runs.
+
+The rules of the verdicts stand here as code, and stood here before the runs that they judge.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
+
+from mpqlib.experiments import read_record, same_settings, task_settings
+from mpqlib.plots import interval
+from mpqlib.settings import SETTINGS
+from mpqlib.tasks import make
+
+KEYS = ["task", "agent", "horizon", "data"]
+RESULT_COLUMNS = [*KEYS, "seed", "train_episodes", "test_episodes", "success_mean", "cost_mean", "control_ms", "cpu_s",
+                  "commit", "success_last", "cost_last", "samples", "iterations", "train_cpu_s"]
+
+# Success rates of the paper's Table 1: (task, horizon, data) -> rate, over 100 test episodes.
+PAPER_TABLE1 = {("ball_in_cup_sparse", 4, "real"): 0.85, ("ball_in_cup_sparse", 4, "dr"): 0.41,
+                ("ball_in_cup_sparse", 1, "real"): 0.09, ("ball_in_cup_sparse", 1, "dr"): 0.06,
+                ("franka_drawer_open", 10, "real"): 0.53, ("franka_drawer_open", 10, "dr"): 0.17,
+                ("franka_drawer_open", 1, "real"): 0.0, ("franka_drawer_open", 1, "dr"): 0.0}
+
+
+def report(runs: Path = Path("data/runs"), out: Path = Path("data/report")) -> pd.DataFrame:
+    """Collect all finished runs of the frozen settings into the tables of the book.
+
+    Args:
+        runs: folder of all runs.
+        out: folder of the tables: results.csv (a row per run), curves.csv (a row per run that learns and validation),
+            figure1.csv, table1.csv and claims.json.
+
+    Returns:
+        The table written to results.csv: one row per task, agent, horizon, data and seed.
+        success_mean and cost_mean are of the best parameters on validation, *_last of the last.
+
+    Raises:
+        ValueError: if there is no finished run, or a run's record can't be read.
+    """
+    results, curves = collect(Path(runs))
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    results.to_csv(out / "results.csv", index=False)
+    curves.to_csv(out / "curves.csv", index=False)
+    figure1(results, curves).to_csv(out / "figure1.csv", index=False)
+    table1(results).to_csv(out / "table1.csv", index=False)
+    (out / "claims.json").write_text(json.dumps([asdict(verdict) for verdict in claims(results, curves)], indent=1) + "\n")
+    return results
+
+
+def collect(runs: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The tables results and curves of all finished runs, see `report`."""
+    rows, curves = [], []
+    for path in sorted(runs.glob("*/*/seed-*/run.json")):
+        found = read_record(path)
+        if not same_settings(found, task_settings(found["task"]).agent(found["agent"], found["horizon"])):
+            raise ValueError(f"{path} was run with other settings than the frozen ones; remove it and run again")
+        planner = found["settings"].get("planner", found["settings"])
+        best, last, cpu = found["best"], found["last"], found["cpu_s"]
+        rows.append([found["task"], found["agent"], found["horizon"], found["data"], found["seed"],
+                     found["train_episodes"], len(best["cost"]), np.mean(best["success"]), np.mean(best["cost"]),
+                     found["control_ms"], sum(cpu.values()), found["commit"], np.mean(last["success"]),
+                     np.mean(last["cost"]), planner["samples"], planner["iterations"], cpu.get("train", 0.0)])
+        if (path.parent / "curve.csv").exists():
+            curve = pd.read_csv(path.parent / "curve.csv")
+            curves.append(curve.assign(**{key: found[key] for key in (*KEYS, "seed")}))
+    if not rows:
+        raise ValueError(f"no finished run under {runs}; `python -m mpqlib sweep` makes them")
+    results = pd.DataFrame(rows, columns=RESULT_COLUMNS).sort_values([*KEYS, "seed"], ignore_index=True).round(4)
+    if not curves:
+        return results, pd.DataFrame(columns=[*KEYS, "seed"])
+    table = pd.concat(curves)[[*KEYS, "seed", *curves[0].columns[:7]]]
+    return results, table.sort_values([*KEYS, "seed", "episode"], ignore_index=True)
+
+
+def figure1(results, curves) -> pd.DataFrame:
+    """Figure 1: cost and success in tests on the true system along training; planners, which do not learn, at episode 0."""
+    learning = curves[curves.data == "real"].rename(columns={"test_cost": "cost", "test_success": "success"})
+    level = results[results.data == "none"].rename(columns={"cost_mean": "cost", "success_mean": "success"})
+    columns = [*KEYS, "seed", "episode", "minutes", "cost", "success"]
+    both = pd.concat([learning.reindex(columns=columns), level.assign(episode=0, minutes=0.0).reindex(columns=columns)])
+    return both.sort_values([*KEYS, "seed", "episode"], ignore_index=True)
+
+
+def table1(results) -> pd.DataFrame:
+    """Table 1: mean success of the best parameters over seeds, its 95 % interval, and the paper's."""
+    rows = []
+    for (task, horizon, data), paper in PAPER_TABLE1.items():
+        found = results[(results.task == task) & (results.agent == "mpq") & (results.horizon == horizon) & (results.data == data)]
+        if len(found):
+            low, high = interval(found.success_mean, limits=(0, 1))
+            rows.append([task, "mpq", horizon, data, len(found), int(found.test_episodes.iloc[0]),
+                         found.success_mean.mean(), low, high, paper])
+    return pd.DataFrame(rows, columns=[*KEYS, "seeds", "test_episodes", "success_mean", "ci_low", "ci_high", "paper"]).round(4)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One line of the ledger.
+
+    Attributes:
+        id: short name.
+        claim: what the paper says, in the book's words.
+        paper: its number or comparison.
+        ours: the number measured; None for a claim with several parts.
+        interval: (low, high), 95 %, over training seeds; None for a claim with several parts.
+        verdict: reproduced, partly (also where the interval decides nothing) or not reproduced.
+        evidence: the rule, and what was compared.
+    """
+
+    id: str
+    claim: str
+    paper: str
+    ours: float | None
+    interval: tuple[float, float] | None
+    verdict: str
+    evidence: str
+
+
+VERDICTS = ("reproduced", "partly", "not reproduced")
+
+
+class Evidence:
+    """The runs, by seed."""
+
+    def __init__(self, results, curves):
+        self.results, self.curves = results.set_index([*KEYS, "seed"]).sort_index(), curves
+
+    def of(self, task, agent, horizon, data, column):
+        """A column of results.csv as a series over seeds; KeyError if there are no such runs."""
+        return self.results.loc[(task, agent, horizon, data), column]
+
+    def at(self, task, agent, horizon, data, column, episode):
+        """A column of curves.csv over seeds, at the last validation not after an episode."""
+        c = self.curves
+        found = c[(c.task == task) & (c.agent == agent) & (c.horizon == horizon) & (c.data == data) & (c.episode <= episode)]
+        if found.empty:
+            raise KeyError((task, agent))
+        return found.sort_values("episode").groupby("seed").last()[column]
+
+    def along(self, task, agent, horizon, data, column):
+        """The mean of a column of curves.csv along training, over seeds."""
+        c = self.curves
+        found = c[(c.task == task) & (c.agent == agent) & (c.horizon == horizon) & (c.data == data)]
+        if found.empty:
+            raise KeyError((task, agent))
+        return found.groupby("seed")[column].mean()
+
+
+def judge(values, limit, above=True) -> tuple[float, tuple[float, float], str]:
+    """Mean over seeds, its interval, and whether it lies on the claimed side of the limit.
+
+    Reproduced if the whole interval does, not reproduced if none of it does, partly if it holds the limit.
+    """
+    values = np.asarray(values, float)
+    low, high = interval(values)
+    if not above:
+        good, bad = high <= limit, low > limit
+    else:
+        good, bad = low >= limit, high < limit
+    return float(values.mean()), (float(low), float(high)), VERDICTS[0 if good else 2 if bad else 1]
+
+
+def together(verdicts) -> str:
+    """The verdict on a claim with several parts: that of all where they agree, else partly."""
+    verdicts = set(verdicts)
+    return verdicts.pop() if len(verdicts) == 1 else "partly"
+
+
+@dataclass(frozen=True)
+class _Rule:
+    id: str
+    claim: str
+    paper: str
+    rule: str
+    measure: Callable  # Evidence -> values over seeds
+    limit: float = 0.0
+    above: bool = True
+
+
+FEW = 0.1  # "a few training episodes": this share of the training
+MINUTES = 5.0  # "a few minutes" of interaction
+CLOSE = 1.1  # "close to": at most this ratio of costs
+HOURS = 5.0  # "a few hours" of training
+SEEDS = 3  # training seeds that a verdict needs
+
+
+def _rules():
+    """The claims with one number each."""
+    rules = []
+    for task, s in SETTINGS.items():
+        if s.mpq is None:
+            continue
+        h, far, true = s.mpq.planner.horizon, max(s.horizons), max(s.true_horizons)
+        mpq, soft = (task, "mpq", h, "real"), (task, "softq", 1, "real")
+        same, longer, upper = (task, "mppi", h, "none"), (task, "mppi", far, "none"), (task, "mppi_true", true, "none")
+        few, soon = FEW * s.mpq.N, 60 * MINUTES / (s.mpq.T * make(task).dt)
+        rules += [
+            _Rule(f"O1-same-{task}", f"MPQ does better than MPPI with the same horizon (H={h}) after a few training episodes.",
+                  "lower", f"ratio of test costs, MPQ after at most {few:g} episodes to MPPI; below 1",
+                  lambda e, mpq=mpq, same=same, few=few: e.at(*mpq, "test_cost", few) / e.of(*same, "cost_mean"), 1.0, False),
+            _Rule(f"O1-long-{task}", f"MPQ (H={h}) ultimately does better than MPPI with a much longer horizon (H={far}).",
+                  "lower", "ratio of test costs, MPQ's best parameters on validation to MPPI; below 1",
+                  lambda e, mpq=mpq, longer=longer: e.of(*mpq, "cost_mean") / e.of(*longer, "cost_mean"), 1.0, False),
+            _Rule(f"O1-time-{task}", f"A control step of MPQ (H={h}) takes less computing time than one of MPPI with H={far}.",
+                  "less", "ratio of milliseconds per control step; below 1",
+                  lambda e, mpq=mpq, longer=longer: e.of(*mpq, "control_ms") / e.of(*longer, "control_ms"), 1.0, False),
+            _Rule(f"O2-{task}", f"MPQ (H={h}) does about as well as MPPI with the true dynamics and H={true}, or better.",
+                  "close or lower", f"ratio of test costs, MPQ's best parameters on validation to MPPI; at most {CLOSE}",
+                  lambda e, mpq=mpq, upper=upper: e.of(*mpq, "cost_mean") / e.of(*upper, "cost_mean"), CLOSE, False),
+            _Rule(f"O3-sooner-{task}", "MPQ needs less data than SoftQLearning.", "less",
+                  "ratio of test costs averaged along training, MPQ to SoftQLearning; below 1",
+                  lambda e, mpq=mpq, soft=soft: e.along(*mpq, "test_cost") / e.along(*soft, "test_cost"), 1.0, False),
+            _Rule(f"hours-{task}", "Training takes only a few hours.", "a few hours",
+                  f"CPU hours of one training run of MPQ on one core of this machine; below {HOURS:g}",
+                  lambda e, mpq=mpq: e.of(*mpq, "train_cpu_s") / 3600, HOURS, False)]
+        if task == "pendulum_swingup":
+            continue
+        rules += [
+            _Rule(f"O3-fails-{task}", "SoftQLearning does not converge to a consistent policy.", "does not",
+                  "success of SoftQLearning's last parameters minus half of that of MPQ's last; below 0",
+                  lambda e, mpq=mpq, soft=soft: e.of(*soft, "success_last") - e.of(*mpq, "success_last") / 2, 0.0, False),
+            _Rule(f"O3-minutes-{task}", "MPQ does well within a few minutes of interaction with the true system.", "well",
+                  f"test success after at most {MINUTES:g} minutes; at least 0.5",
+                  lambda e, mpq=mpq, soon=soon: e.at(*mpq, "test_success", soon), 0.5)]
+
+    fetch, franka = "fetch_push_block", "franka_drawer_open"
+    rules += [
+        _Rule("fetch-30", "On FetchPushBlock, MPQ with H=10 does better than MPPI with H=64 within 30 training episodes.", "> 0",
+              "difference of success rates; above 0",
+              lambda e: e.at(fetch, "mpq", 10, "real", "test_success", 30) - e.of(fetch, "mppi", 64, "none", "success_mean")),
+        _Rule("fetch-2-minutes", "On FetchPushBlock, 30 training episodes are about 2 minutes of interaction.", "2",
+              "minutes of interaction after at most 30 episodes; at most 2.5",
+              lambda e: e.at(fetch, "mpq", 10, "real", "minutes", 30), 2.5, False),
+        _Rule("franka-5x", "On FrankaDrawerOpen, MPQ with H=10 succeeds more than 5 times as often as MPPI with H=10.", "> 5",
+              "success of MPQ's best parameters minus 5 times that of MPPI; above 0",
+              lambda e: e.of(franka, "mpq", 10, "real", "success_mean") - 5 * e.of(franka, "mppi", 10, "none", "success_mean")),
+        _Rule("franka-minutes", "On FrankaDrawerOpen, MPQ with H=10 does better than MPPI with H=64 within a few minutes.", "> 0",
+              f"difference of success rates after at most {MINUTES:g} minutes of interaction; above 0",
+              lambda e: e.at(franka, "mpq", 10, "real", "test_success", 12 * MINUTES) - e.of(franka, "mppi", 64, "none", "success_mean"))]
+    for task, h, times in (("ball_in_cup_sparse", 4, 2), (franka, 10, 3)):
+        rules.append(_Rule(
+            f"Q1-{task}", f"A Q function learnt on the true system succeeds over {times} times as often as one learnt with domain randomisation.",
+            f"> {times}", f"success on the true system, REAL minus {times} times DR; above 0",
+            lambda e, task=task, h=h, times=times:
+                e.of(task, "mpq", h, "real", "success_mean") - times * e.of(task, "mpq", h, "dr", "success_mean")))
+    return rules
+
+
+def claims(results, curves) -> list[Verdict]:
+    """The ledger: a verdict on each claim of the paper for which there are runs of at least SEEDS seeds."""
+    evidence = Evidence(results, curves)
+    ledger = []
+    for rule in _rules():
+        try:
+            values = rule.measure(evidence).dropna()
+        except KeyError:
+            continue
+        if len(values) < SEEDS:
+            continue
+        ours, (low, high), verdict = judge(values, rule.limit, rule.above)
+        ledger.append(Verdict(rule.id, rule.claim, rule.paper, round(ours, 4), (round(low, 4), round(high, 4)), verdict,
+                              f"{rule.rule}; {len(values)} training seeds"))
+    return [*ledger, *_table_rows(results), *_panels(ledger)]
+
+
+def _table_rows(results):
+    """Each row of Table 1: reproduced if the paper's number, 100 episodes of one run, may have come from the same rate."""
+    for row in table1(results).itertuples():
+        if row.seeds < SEEDS:
+            continue
+        wilson = binomtest(round(100 * row.paper), 100).proportion_ci(method="wilson")
+        overlap = row.ci_low <= wilson.high and wilson.low <= row.ci_high
+        near = abs(row.success_mean - row.paper) <= 0.2
+        yield Verdict(f"table1-{row.task}-h{row.horizon}-{row.data}",
+                      f"Success of MPQ with H={row.horizon} and {row.data.upper()} data on {row.task}.", f"{row.paper:g}",
+                      row.success_mean, (row.ci_low, row.ci_high), VERDICTS[0 if overlap else 1 if near else 2],
+                      "reproduced if our interval meets the 95 % interval of the paper's rate over 100 episodes, "
+                      f"partly if the rates differ by at most 0.2; {row.seeds} training seeds")
+
+
+def _panels(ledger):
+    """Claims with several parts: each panel of Figure 1, and O1, O2, O3 and Q1 over all tasks."""
+    found = {line.id: line.verdict for line in ledger}
+    parts = {f"figure1-{task}": (f"The panel of Figure 1 for {task}: the order of the curves.",
+                                 [name for name in found if name.endswith(task) and name.startswith(("O1", "O2", "O3"))])
+             for task in SETTINGS}
+    for name, text in (("O1", "MPQ can truncate the planning horizon, which saves computing time over MPPI."),
+                       ("O2", "MPQ mitigates the effects of model bias."),
+                       ("O3", "Planning gives stable targets, and so sample efficiency over SoftQLearning."),
+                       ("Q1", "A Q function learnt on a real system overcomes model bias and does better than domain randomisation.")):
+        parts[name] = (text, [one for one in found if one.startswith(name)])
+    for name, (text, ids) in parts.items():
+        if ids:
+            yield Verdict(name, text, "see parts", None, None, together(found[one] for one in ids),
+                          f"reproduced if each part is, not reproduced if none is: {', '.join(ids)}")
