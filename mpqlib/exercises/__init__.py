@@ -148,13 +148,18 @@ def _call(function, arguments):
 def _same(exercise, found, expected) -> bool:
     """Equal in structure, shape and, within the tolerance, values; NaN equals NaN, so that a mistake may give it."""
     if isinstance(expected, (tuple, list)):
-        return (isinstance(found, (tuple, list)) and len(found) == len(expected)
+        return (_length(found) == len(expected)
                 and all(_same(exercise, f, e) for f, e in zip(found, expected)))
     if isinstance(expected, str):
         return isinstance(found, str) and found.strip().lower() == expected.strip().lower()
     f = _numbers(found)
     return (f is not None and f.shape == np.shape(expected)
             and np.allclose(f, expected, exercise.rtol, exercise.atol, equal_nan=True))
+
+
+def _length(value):
+    """Of a tuple, list or array; None of anything else."""
+    return len(value) if isinstance(value, (tuple, list)) or isinstance(value, np.ndarray) and value.ndim else None
 
 
 def _numbers(value):
@@ -171,7 +176,7 @@ def _difference(found, expected) -> str:
     if found is None:
         return "yours gives None: did you forget `return`?"
     if isinstance(expected, (tuple, list)):
-        if not isinstance(found, (tuple, list)) or len(found) != len(expected):
+        if _length(found) != len(expected):
             return f"{len(expected)} values are asked for, as a tuple, and yours gives {_show(found)}"
         return f"expected {_show(expected)}, and yours gives {_show(found)}"
     if not isinstance(expected, str):
