@@ -53,7 +53,7 @@ EXERCISES = (
                 lambda c, S, log_ratio, lam, gamma: c + gamma * free_energy(S, lam, log_ratio) / lam,
             "Minus is missing: the free energy is -lam log mean exp(...).":
                 lambda c, S, log_ratio, lam, gamma: c - gamma * free_energy(S, lam, log_ratio),
-            "That is the weighted mean of the costs: the free energy also has the price of straying from the prior in it.":
+            "That is the weighted mean of the costs: the free energy also has the price of straying.":
                 lambda c, S, log_ratio, lam, gamma: c + gamma * boltzmann_weights(S, lam, log_ratio) @ S,
             "That is the best sample: lam > 0 asks for the soft minimum.":
                 lambda c, S, log_ratio, lam, gamma: c + gamma * S.min(),
