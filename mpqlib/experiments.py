@@ -10,6 +10,7 @@ import os
 import platform
 import subprocess
 import time
+from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -31,9 +32,9 @@ from mpqlib.settings import DATA, SETTINGS, TRIED
 VERSIONS = ("numpy", "scipy", "torch", "gymnasium", "mujoco", "dm_control", "gymnasium-robotics")
 
 
-def label(agent: str, horizon: int, data: str) -> str:
-    """Folder name of an agent's runs, such as mpq-h8-real or mppi-h32."""
-    return f"{agent}-h{horizon}" + ("" if data == "none" else f"-{data}")
+def label(agent: str, horizon: int, data: str, truth: float = 1.0) -> str:
+    """Folder name of an agent's runs, such as mpq-h8-real, mppi-h32 or mpq-h4-real-truth0.5."""
+    return f"{agent}-h{horizon}" + ("" if data == "none" else f"-{data}") + ("" if truth == 1 else f"-truth{truth:g}")
 
 
 def task_settings(task: str):
@@ -46,7 +47,7 @@ def task_settings(task: str):
 
 def run(task: str, agent: str, seed: int, horizon: int | None = None, data: str | None = None,
         episodes: int | None = None, test_episodes: int = 100, out: Path = Path("runs"),
-        checkpoint_every: int = 5, progress: bool = True) -> dict:
+        checkpoint_every: int = 5, progress: bool = True, truth: float = 1.0) -> dict:
     """Train one agent with one seed (if it learns), test it on the true system, and write the results.
 
     Killed at any moment, the same call continues from the last checkpoint and writes the same
@@ -64,6 +65,9 @@ def run(task: str, agent: str, seed: int, horizon: int | None = None, data: str 
         out: folder of all runs; data/runs holds those the book reports.
         checkpoint_every: training episodes between checkpoints.
         progress: show a progress bar.
+        truth: where the true parameters lie: 0 in the centre of the agent's distribution, 1 where the
+            task has them (see `Task.moved`). What an agent learns from simulated data does not depend
+            on it: its Q function of truth 1 is tested.
 
     Returns:
         The content of run.json.
@@ -84,17 +88,22 @@ def run(task: str, agent: str, seed: int, horizon: int | None = None, data: str 
     settings = replace(frozen, N=episodes) if learns and episodes is not None else frozen
     horizon = (settings.planner if learns else settings).horizon
     what = {"task": task, "agent": agent, "horizon": horizon, "data": data, "seed": seed,
-            "test_episodes": test_episodes, "settings": json.loads(json.dumps(asdict(settings)))}
-    folder = Path(out) / task / label(agent, horizon, data) / f"seed-{seed}"
+            "test_episodes": test_episodes, "truth": truth, "settings": json.loads(json.dumps(asdict(settings)))}
+    made = tasks.make(task).moved(truth)
+    folder = Path(out) / task / label(agent, horizon, data, truth) / f"seed-{seed}"
     if (folder / "run.json").exists():
         found = read_record(folder / "run.json")
+        found = {"truth": 1.0, **found}
         if any(found.get(key) != value for key, value in what.items() if key != "settings") or not same_settings(found, settings):
             raise ValueError(f"{folder} holds a finished run of other settings; remove it or choose another --out")
         return found
+    if data == "dr" and truth != 1:
+        run(task, agent, seed, horizon, data, episodes, test_episodes, out, checkpoint_every, progress)
+        return _run_tested(what, made, settings, folder, Path(out) / task / label(agent, horizon, data) / folder.name)
     folder.mkdir(parents=True, exist_ok=True)
     if learns:
-        return _run_learner(what, tasks.make(task), settings, folder, checkpoint_every, progress)
-    return _run_planner(what, tasks.make(task), settings, folder)
+        return _run_learner(what, made, settings, folder, checkpoint_every, progress)
+    return _run_planner(what, made, settings, folder)
 
 
 def same_settings(record, settings) -> bool:
@@ -130,6 +139,17 @@ def _run_planner(what, task, settings: MPPISettings, folder) -> dict:
     return _finish(folder, what, {"train_episodes": 0, "best": tested, "last": tested,
                                   "cpu_s": {"train": 0.0, "test": time.process_time() - started}},
                    task, planner)
+
+
+def _run_tested(what, task, settings: MPQSettings, folder, trained) -> dict:
+    """Test what was learnt in another run."""
+    started, tested = time.process_time(), {}
+    for which, file in (("best", "q.safetensors"), ("last", "q-last.safetensors")):
+        planner = load_planner(task, trained / file)
+        tested[which] = _test(task, planner, what["seed"], what["test_episodes"])
+    folder.mkdir(parents=True, exist_ok=True)
+    return _finish(folder, what, {"train_episodes": settings.N, **tested,
+                                  "cpu_s": {"train": 0.0, "test": time.process_time() - started}}, task, planner)
 
 
 def _run_learner(what, task, settings: MPQSettings, folder, checkpoint_every, progress) -> dict:
@@ -244,10 +264,11 @@ def _processor() -> str:
 
 
 def sweep(task: str = "pendulum_swingup", seeds: tuple[int, ...] = tuple(range(10)), agents: tuple[str, ...] = (),
-          jobs: int = 1, test_episodes: int = 100, out: Path = Path("data/runs")) -> list[dict]:
+          jobs: int = 1, test_episodes: int = 100, out: Path = Path("data/runs"), study: bool = False,
+          backend: str = "loky", address: str = "") -> list[dict]:
     """Run all agents that the book reports on a task, or those named, with all seeds.
 
-    Results do not depend on the number of jobs. Finished runs are not repeated.
+    Results do not depend on the number of jobs or the backend. Finished runs are not repeated.
 
     Args:
         task: such as pendulum_swingup.
@@ -255,18 +276,43 @@ def sweep(task: str = "pendulum_swingup", seeds: tuple[int, ...] = tuple(range(1
         agents: labels such as mpq-h8-real; none for all.
         jobs: processes at a time; one per core at most.
         test_episodes: test episodes per run.
-        out: folder of all runs.
+        out: folder of all runs; with dask one that all workers share.
+        study: run what the studies of horizon and bias need besides, instead.
+        backend: loky, processes on this machine, or dask, the workers of a cluster.
+        address: of dask's scheduler, such as tcp://10.0.0.1:8786.
     """
-    grid = {label(*one): one for one in task_settings(task).grid()}
+    settings = task_settings(task)
+    grid = {label(*one): one for one in (settings.studies() if study else settings.grid())}
     unknown = set(agents) - set(grid)
     if unknown:
         raise ValueError(f"unknown agents {sorted(unknown)}; on {task} there are {', '.join(grid)}")
-    work = [(agent, seed, horizon, data) for name, (agent, horizon, data) in grid.items()
-            if not agents or name in agents for seed in seeds]
-    results = joblib.Parallel(n_jobs=jobs, return_as="generator")(
-        joblib.delayed(run)(task, agent, seed, horizon, data, test_episodes=test_episodes, out=out, progress=False)
-        for agent, seed, horizon, data in work)
-    return list(tqdm(results, total=len(work), unit="run", desc=task))
+    work = [(one, seed) for name, one in grid.items() if not agents or name in agents for seed in seeds]
+    with _workers(backend, address, jobs) as options:
+        results = joblib.Parallel(return_as="generator_unordered", **options)(
+            joblib.delayed(_run_one)(task, seed, test_episodes, Path(out).absolute(), *one) for one, seed in work)
+        return list(tqdm(results, total=len(work), unit="run", desc=task))
+
+
+def _run_one(task, seed, test_episodes, out, agent, horizon, data, truth=1.0):
+    return run(task, agent, seed, horizon, data, test_episodes=test_episodes, out=out, progress=False, truth=truth)
+
+
+@contextmanager
+def _workers(backend, address, jobs):
+    """Options of `joblib.Parallel` for processes here or for a cluster."""
+    if backend == "loky":
+        yield {"n_jobs": jobs}
+    elif backend == "dask":
+        try:
+            from distributed import Client
+        except ModuleNotFoundError:
+            raise ValueError("dask.distributed is not installed; `pip install 'mpqlib[dask]'` brings it") from None
+        if not address:
+            raise ValueError("address is ''; with the backend dask it must be that of a scheduler, such as tcp://10.0.0.1:8786")
+        with Client(address, timeout="10s"), joblib.parallel_config(backend="dask", scheduler_host=address):
+            yield {}
+    else:
+        raise ValueError(f"backend is {backend!r}; it must be loky or dask")
 
 
 def develop(task: str = "pendulum_swingup", seeds: tuple[int, ...] = (1000, 1001), jobs: int = 1,

@@ -61,6 +61,8 @@ def collect(runs: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         found = read_record(path)
         if not same_settings(found, task_settings(found["task"]).agent(found["agent"], found["horizon"])):
             raise ValueError(f"{path} was run with other settings than the frozen ones; remove it and run again")
+        if found.get("truth", 1.0) != 1:
+            continue
         planner = found["settings"].get("planner", found["settings"])
         best, last, cpu = found["best"], found["last"], found["cpu_s"]
         rows.append([found["task"], found["agent"], found["horizon"], found["data"], found["seed"],

@@ -27,6 +27,8 @@ class TaskSettings:
         mpq_horizons: horizons at which it is reported; none for its own alone.
         softq: SoftQLearning, H = 1 with a target network, tuned on its own.
         softq_budget: SoftQLearning with MPQ's number of minibatches M per update.
+        study_horizons: horizons at which MPQ and vanilla MPPI are run besides, for the study of the horizon.
+        truths: where the true parameters lie (`Task.moved`) in the runs of the study of the bias, besides 1.
         budget: horizon -> samples with which vanilla MPPI takes as much CPU time per control step
             as MPQ takes per training step, learning included.
     """
@@ -39,6 +41,8 @@ class TaskSettings:
     mpq_horizons: tuple[int, ...] = ()
     softq: MPQSettings | None = None
     softq_budget: MPQSettings | None = None
+    study_horizons: tuple[int, ...] = ()
+    truths: tuple[float, ...] = ()
     budget: Mapping[int, int] = field(default_factory=dict)
 
     def agent(self, agent: str, horizon: int | None = None) -> MPQSettings | MPPISettings:
@@ -77,6 +81,15 @@ class TaskSettings:
                 *(("mppi_true", h, "none") for h in self.true_horizons),
                 *(("mppi_budget", h, "none") for h in self.budget)]
 
+    def studies(self) -> list[tuple]:
+        """All (agent, horizon, data, truth) of the studies of horizon and bias that are not in the grid."""
+        reported = set(self.grid())
+        more = [one for h in self.study_horizons for one in (("mpq", h, "real"), ("mppi", h, "none")) if one not in reported]
+        own = self.mpq.planner.horizon if self.mpq else None
+        agents = [("mpq", own, "real"), ("mpq", own, "dr"), *(("mppi", h, "none") for h in self.horizons),
+                  *(("mppi_true", h, "none") for h in self.true_horizons)]
+        return [*((*one, 1.0) for one in more), *((*one, truth) for truth in self.truths for one in agents)]
+
 
 _PENDULUM = MPPISettings(horizon=8, samples=24, lam=0.15, sigma=2.0, gamma=0.95,
                          action_low=PendulumSwingup.action_low, action_high=PendulumSwingup.action_high)
@@ -106,10 +119,12 @@ SETTINGS = {
         mppi_true=replace(_PENDULUM, horizon=32, sigma=4.0, gamma=1.0),
         horizons=(8, 16, 24, 32, 64),
         true_horizons=(32,),
+        study_horizons=(1, 2, 4, 16, 32),
+        truths=(0.0, 0.5, 2.0, 3.0),
         budget={8: 4500, 16: 2200, 32: 1000, 64: 400},
     ),
     BallInCupSparse.name: TaskSettings(mpq=_BALL_MPQ, mpq_horizons=(4, 1), softq=_BALL_SOFTQ,
-                                       mppi=_BALL, horizons=(4, 32), mppi_true=_BALL, true_horizons=(4, 32)),
+                                       study_horizons=(2, 8, 16), truths=(0.0, 0.5, 0.75, 1.15), mppi=_BALL, horizons=(4, 32), mppi_true=_BALL, true_horizons=(4, 32)),
     FetchPushBlock.name: TaskSettings(mppi=_FETCH, horizons=(10, 64), mppi_true=_FETCH, true_horizons=(10, 64)),
     FrankaDrawerOpen.name: TaskSettings(mppi=_FRANKA, horizons=(10, 64), mppi_true=_FRANKA, true_horizons=(10, 64)),
 }

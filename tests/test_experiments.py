@@ -235,3 +235,71 @@ def test_frozen_settings_are_the_best_of_what_was_tried():
         softq = table[(table.agent == "softq") & (table.M == settings.mpq.M)]
         assert softq.groupby("target_network_rate").cost.mean().idxmin() == settings.softq_budget.target_network_rate
         assert settings.softq_budget.M == settings.mpq.M
+
+
+def test_the_truth_can_be_moved(tmp_path):
+    """A planner's run at another truth is another run; what is learnt in simulation is learnt once."""
+    there = experiments.run(TASK, "mppi", 1000, 16, test_episodes=4, out=tmp_path, truth=2.0)
+    here = experiments.run(TASK, "mppi", 1000, 16, test_episodes=4, out=tmp_path)
+    assert there["truth"] == 2.0 and there["best"]["cost"] != here["best"]["cost"]
+    moved = experiments.run(TASK, "mpq", 1000, data="dr", episodes=2, test_episodes=2, out=tmp_path, truth=2.0, progress=False)
+    trained = tmp_path / TASK / "mpq-h8-dr" / "seed-1000"
+    assert (trained / "q.safetensors").exists() and not (trained.parent.parent / "mpq-h8-dr-truth2" / "seed-1000" / "q.safetensors").exists()
+    task = experiments.tasks.make(TASK).moved(2.0)
+    again = experiments._test(task, experiments.load_planner(task, trained / "q.safetensors"), 1000, 2)
+    assert moved["best"] == again and moved["cpu_s"]["train"] == 0
+    assert experiments.run(TASK, "mppi", 1000, 16, test_episodes=4, out=tmp_path, truth=2.0) == there
+    assert experiments.label("mppi", 16, "none", 0.5) == "mppi-h16-truth0.5"
+
+
+def test_studies_are_runs_that_are_not_in_the_grid():
+    for settings in SETTINGS.values():
+        studies = settings.studies()
+        assert len(set(studies)) == len(studies)
+        assert not {one[:3] for one in studies if one[3] == 1} & set(settings.grid())
+
+
+@pytest.mark.parametrize("options, said", [
+    (["--backend", "slurm"], "backend is 'slurm'; it must be loky or dask"),
+    (["--backend", "dask"], "address is ''; with the backend dask it must be that of a scheduler")])
+def test_a_backend_that_cannot_work_is_refused(options, said, tmp_path, capsys):
+    assert main(["sweep", "--agents", "mppi-h16", "--out", str(tmp_path), *options]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_sweep_on_a_cluster_loses_nothing_when_a_worker_dies(tmp_path):
+    """dask's scheduler and two workers in processes of their own; the one that works is killed."""
+    pytest.importorskip("distributed")
+    environment = {**os.environ, "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "5s", "DASK_DISTRIBUTED__WORKER__MEMORY__TERMINATE": "0"}
+
+    def start(*arguments):
+        return subprocess.Popen([sys.executable, "-m", "distributed.cli." + arguments[0], *arguments[1:]], env=environment,
+                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path)
+
+    file = tmp_path / "scheduler.json"
+    scheduler = start("dask_scheduler", "--scheduler-file", str(file), "--port", "0", "--no-dashboard", "--host", "127.0.0.1")
+    workers = [start("dask_worker", "--scheduler-file", str(file), "--nthreads", "1", "--no-nanny", "--no-dashboard") for _ in range(2)]
+    sweeps = None
+    try:
+        deadline = time.time() + 300
+        while not file.exists() or not file.read_text().strip():
+            assert time.time() < deadline
+            time.sleep(0.1)
+        address = json.loads(file.read_text())["address"]
+        agents = ["mppi-h16", "mppi-h24"]
+        out = tmp_path / "runs"
+        sweeps = command("sweep", "--agents", *agents, "--seeds", "1000", "1001", "1002", "--test-episodes", "60", "--out", str(out),
+                         "--backend", "dask", "--address", address)
+        while not list(out.glob("*/*/*/run.json")):
+            assert sweeps.poll() is None and time.time() < deadline, sweeps.communicate()
+            time.sleep(0.02)
+        workers[0].kill()
+        _, errors = sweeps.communicate(timeout=300)
+        assert sweeps.returncode == 0, errors
+        finished = sorted(out.glob("*/*/*/run.json"))
+        assert len(finished) == 6 and not list(out.rglob("*.part"))
+        alone = experiments.run(TASK, "mppi", 1001, 24, test_episodes=60, out=tmp_path / "alone")
+        assert json.loads((out / TASK / "mppi-h24" / "seed-1001" / "run.json").read_text())["best"] == alone["best"]
+    finally:
+        for process in (scheduler, *workers, *filter(None, [sweeps])):
+            process.kill()

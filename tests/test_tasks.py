@@ -136,3 +136,19 @@ def test_pendulum_success_needs_the_whole_last_second():
     trajectory[-task.held_steps, 0] = 0.21
     assert not task.success(trajectory)
     assert not task.success(np.zeros((5, 2)))  # too short to tell
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_truth_moves_along_a_line(name):
+    task = tasks.make(name)
+    assert task.moved(1).true_parameters == pytest.approx(task.true_parameters)
+    middle = {key: (task.biased.low[key] + task.biased.high[key]) / 2 for key in task.true_parameters}
+    assert task.moved(0).true_parameters == pytest.approx(middle)
+    for key, true in task.true_parameters.items():
+        half, beyond = (task.moved(size).true_parameters[key] for size in (0.5, 1.2))
+        low, high = sorted([true, middle[key]])
+        assert low <= half <= high and beyond >= 0
+        assert (beyond - true) * (true - middle[key]) >= 0
+    assert task.true_parameters == type(task)().true_parameters and task.moved(0.5).biased == task.biased
+    with pytest.raises(ValueError, match="size is -1; it must be a finite number >= 0"):
+        task.moved(-1)

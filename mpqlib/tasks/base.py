@@ -67,6 +67,23 @@ class Task(ABC):
     def action_dim(self) -> int:
         return len(self.action_low)
 
+    def moved(self, size: float) -> "Task":
+        """This task with its truth moved along the line from the centre of `biased`, at size 0, to where it is, at 1, and beyond.
+
+        Each parameter changes by equal factors, or, where it or the centre is 0, by equal steps, and then not beyond 1.
+
+        Raises:
+            ValueError: if the size is below 0 or not finite.
+        """
+        if not 0 <= size < np.inf:
+            raise ValueError(f"size is {size}; it must be a finite number >= 0")
+        task, found = type(self)(), {}
+        for name, true in self.true_parameters.items():
+            centre = (self.biased.low[name] + self.biased.high[name]) / 2
+            found[name] = centre * (true / centre)**size if true * centre > 0 else centre + (true - centre) * min(size, 1)
+        task.true_parameters = found
+        return task
+
     def true_system(self) -> Simulator:
         """The system acted upon: the true parameters."""
         return Simulator(self.step, Uniform.around(self.true_parameters))
