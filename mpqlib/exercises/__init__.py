@@ -1,6 +1,6 @@
 """Automatic checks of the book's exercises: `check("ex6-half", my_function)`.
 
-A chapter's exercises are the `EXERCISES` of `mpqlib.exercises.chapterNN`.
+A chapter's exercises are the `EXERCISES` of `mpqlib.exercises.chapterNN`, those of another page of a module named after it.
 Each holds the right answer, the inputs to compare on, and the usual mistakes as functions,
 so that a wrong answer is recognised by what it computes and met with a hint.
 """
@@ -13,6 +13,7 @@ from importlib import import_module
 from inspect import signature
 from numbers import Integral
 from pkgutil import iter_modules
+from textwrap import fill
 
 import numpy as np
 
@@ -76,7 +77,7 @@ class Result:
         return self.correct
 
     def __repr__(self):
-        return f"{self.name}: {self.text}"
+        return fill(f"{self.name}: {self.text}", width=88, subsequent_indent="  ")
 
 
 @cache
@@ -87,7 +88,7 @@ def exercises() -> dict[str, Exercise]:
         ValueError: if two chapters use one name.
     """
     found = {}
-    for module in sorted(one.name for one in iter_modules(__path__) if one.name.startswith("chapter")):
+    for module in sorted(one.name for one in iter_modules(__path__)):
         for exercise in import_module(f"{__name__}.{module}").EXERCISES:
             if exercise.name in found:
                 raise ValueError(f"{module} has a second exercise named {exercise.name!r}; names must be unique")
@@ -137,7 +138,7 @@ def verdict(exercise: Exercise, answer) -> str:
             return diagnostic
     for one, f, e in zip(exercise.inputs, found, expected):
         if not _same(exercise, f, e):
-            return f"not yet: {_difference(f, e)}{_where(exercise, one)}"
+            return f"not yet: {_difference(exercise, f, e)}{_where(exercise, one)}"
 
 
 def _call(function, arguments):
@@ -171,23 +172,26 @@ def _numbers(value):
     return array if array.dtype.kind in "biufc" else None
 
 
-def _difference(found, expected) -> str:
-    """What tells `found` from `expected`, in words."""
+def _difference(exercise, found, expected) -> str:
+    """What tells `found` from `expected`, in words; where a value is asked for, without giving it away."""
+    wanted = "" if exercise.asks_for_value else f"expected {_show(expected)}, and "
     if found is None:
         return "yours gives None: did you forget `return`?"
     if isinstance(expected, (tuple, list)):
         if _length(found) != len(expected):
             return f"{len(expected)} values are asked for, as a tuple, and yours gives {_show(found)}"
-        return f"expected {_show(expected)}, and yours gives {_show(found)}"
-    if not isinstance(expected, str):
+        wrong = [str(i) for i, pair in enumerate(zip(found, expected), start=1) if not _same(exercise, *pair)]
+        if exercise.asks_for_value:
+            return f"of the {len(expected)} values, number {' and '.join(wrong)} {'is' if len(wrong) == 1 else 'are'} not right"
+    elif not isinstance(expected, str):
         f = _numbers(found)
         if f is None:
             return f"{_kind(np.shape(expected))} is asked for, and yours gives {_show(found)}"
         if f.shape != np.shape(expected):
             return f"{_kind(np.shape(expected))} is asked for, and yours gives {_kind(f.shape)}"
         if np.isnan(f).any():
-            return f"yours gives NaN: {_show(found)}, expected {_show(expected)}"
-    return f"expected {_show(expected)}, and yours gives {_show(found)}"
+            return f"{wanted}yours gives NaN: {_show(found)}"
+    return f"{wanted}yours gives {_show(found)}"
 
 
 def _kind(shape) -> str:
@@ -201,6 +205,8 @@ def _show(value) -> str:
     if (array := _numbers(value)) is not None:
         if array.ndim == 0:
             return f"{array:.6g}" if array.dtype.kind in "iuf" else str(value)
+        if array.ndim > 1 and array.size > 12:
+            return f"an array of shape {array.shape}"
         return np.array2string(array, precision=4, threshold=12, edgeitems=2).replace("\n", "")
     if callable(value):
         return getattr(value, "__name__", type(value).__name__)
