@@ -192,7 +192,7 @@ def _run_learner(what, task, settings: MPQSettings, folder, checkpoint_every, pr
         best = learner.train(after_episode)
     notes = {"settings": what["settings"], "agent": what["agent"], "data": what["data"], "seed": what["seed"]}
     best.save(folder / "q.safetensors", **notes)
-    learner.q.save(folder / "q-last.safetensors", **notes)
+    learner.acting_q.save(folder / "q-last.safetensors", **notes)
     pd.DataFrame([{"episode": row["episode"], "minutes": row["episode"] * settings.T * task.dt / 60,
                    "train_cost": row["train_cost"], "validation_cost": row["cost"], "validation_success": row["success"],
                    "test_cost": np.mean(test["cost"]), "test_success": np.mean(test["success"])}

@@ -28,6 +28,8 @@ class MPQSettings:
         target_samples: action sequences per iteration for targets; None for planner.samples.
         target_network_rate: fraction by which a target network follows theta at each gradient
             step, in (0, 1]; None, as in the paper's MPQ, for no target network.
+        average_rate: fraction by which the parameters that act, and are validated and returned, follow
+            theta at each gradient step, in (0, 1]; None to act with theta itself.
         epochs: None to compute the targets of each minibatch with the newest theta, just before its
             gradient step; a number to compute those of all M minibatches with the theta before the
             update, as Algorithm 1 says, and to pass over them so often.
@@ -57,6 +59,7 @@ class MPQSettings:
     target_iterations: int = 3
     target_samples: int | None = None
     target_network_rate: float | None = None
+    average_rate: float | None = None
     epochs: int | None = None
     value_range: tuple[float, float] | None = None
     warm_start_targets: bool = False
@@ -84,9 +87,10 @@ class MPQSettings:
             raise ValueError(f"exploration is {self.exploration}; it must be a finite number >= 0")
         if self.final_learning_rate is not None and not 0 < self.final_learning_rate < np.inf:
             raise ValueError(f"final_learning_rate is {self.final_learning_rate}; it must be None or a finite number > 0")
-        rate = self.target_network_rate
-        if rate is not None and not 0 < rate <= 1:
-            raise ValueError(f"target_network_rate is {rate}; it must be None or lie in (0, 1]")
+        for name in ("target_network_rate", "average_rate"):
+            rate = getattr(self, name)
+            if rate is not None and not 0 < rate <= 1:
+                raise ValueError(f"{name} is {rate}; it must be None or lie in (0, 1]")
         for name in ("output_scale", "learning_rate"):
             if not 0 < getattr(self, name) < np.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be a finite number > 0")
@@ -112,7 +116,8 @@ class MPQ:
 
     Attributes:
         q: the Q function, theta.
-        best: the tensors of q with the lowest validation cost so far.
+        acting_q: the one that acts: q, or its average along training.
+        best: the tensors of acting_q with the lowest validation cost so far.
         episode: training episodes done.
         curve: one dict per validation: episode, cost, success (means over validation episodes),
             train_cost (mean cost of the training episodes since the validation before).
@@ -125,10 +130,11 @@ class MPQ:
         self.seed, self.rng = seed, np.random.default_rng([seed, 0])
         network = dict(hidden=settings.hidden, output_scale=settings.output_scale, learning_rate=settings.learning_rate)
         self.q = QFunction(task, seed, **network)
-        self.target_q = self.q
-        if settings.target_network_rate is not None:
-            self.target_q = QFunction(task, seed, **network)  # same seed: starts equal
-        self.planner = MPPI(settings.planner, simulate, task.cost, bounded(self.q, settings.value_range))
+        rates = {"target": settings.target_network_rate, "acting": settings.average_rate}
+        self._followers = {name: (QFunction(task, seed, **network), rate)  # same seed: start equal
+                           for name, rate in rates.items() if rate is not None}
+        self.target_q, self.acting_q = (self._followers.get(name, (self.q,))[0] for name in rates)
+        self.planner = MPPI(settings.planner, simulate, task.cost, bounded(self.acting_q, settings.value_range))
         self.target_planner = MPPI(settings.target_planner, simulate, task.cost, bounded(self.target_q, settings.value_range))
         self.buffer = ReplayBuffer(settings.N * settings.T, task.state_dim, task.action_dim,
                                    settings.planner.horizon if settings.warm_start_targets else 0)
@@ -181,8 +187,8 @@ class MPQ:
 
     def _step(self, states, actions, targets):
         self.q.fit(states, actions, targets)
-        if self.settings.target_network_rate is not None:
-            self.target_q.blend(self.q, self.settings.target_network_rate)
+        for network, rate in self._followers.values():
+            network.blend(self.q, rate)
 
     def exploration_noise(self):
         """(T, 1, du) noise of one training episode, or None."""
@@ -223,12 +229,13 @@ class MPQ:
                            "success": float(result["success"].mean()),
                            "train_cost": float(np.mean(since)) if since else None})
         if self.curve[-1]["cost"] <= min(row["cost"] for row in self.curve):
-            self.best = self.q.tensors()
+            self.best = self.acting_q.tensors()
 
     def state(self):
         """(tensors, header) from which `restore` continues bit for bit."""
         tensors = {f"q.{name}": value for name, value in self.q.tensors(optimizer=True).items()}
-        tensors |= {f"target.{name}": value for name, value in self.target_q.tensors().items()}
+        for follower, (network, _) in self._followers.items():
+            tensors |= {f"{follower}.{name}": value for name, value in network.tensors().items()}
         tensors |= {f"best.{name}": value for name, value in self.best.items()}
         tensors |= {f"buffer.{name}": getattr(self.buffer, name)[:self.buffer.size] for name in self.buffer.fields}
         header = {"episode": self.episode, "curve": self.curve, "episode_costs": self.episode_costs,
@@ -241,8 +248,8 @@ class MPQ:
             return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
         self.q.set_tensors(part("q."))
-        if self.target_q is not self.q:
-            self.target_q.set_tensors(part("target."))
+        for follower, (network, _) in self._followers.items():
+            network.set_tensors(part(f"{follower}."))
         self.best = part("best.")
         self.buffer.size = 0
         self.buffer.add(*(tensors[f"buffer.{name}"] for name in self.buffer.fields))

@@ -23,7 +23,7 @@ def learner(settings=SHORT, seed=1000, data="real"):
 @pytest.mark.parametrize("name, value, allowed", [
     ("N", 0, "integer >= 1"), ("T", 1.5, "integer >= 1"), ("N_update", 0, "integer >= 1"), ("K", 0, "integer >= 1"),
     ("M", -1, "integer >= 1"), ("target_iterations", -1, "integer >= 0"), ("validate_every", 0, "integer >= 1"),
-    ("target_samples", 0, "integer >= 1"), ("target_network_rate", 0.0, r"\(0, 1\]"),
+    ("target_samples", 0, "integer >= 1"), ("target_network_rate", 0.0, r"\(0, 1\]"), ("average_rate", 1.5, r"\(0, 1\]"),
     ("learning_rate", 0.0, "> 0"), ("output_scale", np.inf, "> 0"), ("final_learning_rate", -1.0, "> 0"),
     ("epochs", 0, "integer >= 1"), ("value_range", (1.0, 1.0), "low < high"), ("exploration", -0.1, ">= 0"),
 ])
@@ -148,6 +148,22 @@ def test_target_network_follows_slowly():
     m.train()
     moved, followed = (np.abs(q.tensors()["0.weight"] - start).max() for q in (m.q, m.target_q))
     assert 0 < followed < 0.5 * moved
+
+
+def test_the_average_acts_and_is_returned():
+    """With an average of theta, what acts, is validated, kept as best and saved is the average; targets are of theta."""
+    s = replace(SHORT, N=2, T=30, M=5, validation_episodes=1, validate_every=1, average_rate=0.01)
+    m = learner(s)
+    returned = m.train()
+    assert m.target_q is m.q is not m.acting_q and m.planner.terminal_q is m.acting_q
+    kept = [name for name, value in m.acting_q.tensors().items() if np.array_equal(value, m.best[name])]
+    last = min(m.curve, key=lambda row: row["cost"])["episode"] == 2
+    assert (len(kept) == len(m.best)) == last
+    np.testing.assert_array_equal(returned.tensors()["0.weight"], m.best["0.weight"])
+    assert np.abs(m.q.tensors()["0.weight"] - m.acting_q.tensors()["0.weight"]).max() > 0
+    again = learner(s)
+    again.restore(*m.state())
+    np.testing.assert_array_equal(again.acting_q.tensors()["0.weight"], m.acting_q.tensors()["0.weight"])
 
 
 def test_mpq_learns_to_swing_up():
