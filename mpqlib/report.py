@@ -34,7 +34,7 @@ def report(runs: Path = Path("data/runs"), out: Path = Path("data/report")) -> p
     Args:
         runs: folder of all runs.
         out: folder of the tables: results.csv (a row per run), curves.csv (a row per run that learns and validation),
-            figure1.csv, table1.csv and claims.json.
+            figure1.csv, table1.csv, horizon.csv, bias_curve.csv and claims.json.
 
     Returns:
         The table written to results.csv: one row per task, agent, horizon, data and seed.
@@ -43,40 +43,41 @@ def report(runs: Path = Path("data/runs"), out: Path = Path("data/report")) -> p
     Raises:
         ValueError: if there is no finished run, or a run's record can't be read.
     """
-    results, curves = collect(Path(runs))
+    everything, curves = collect(Path(runs))
+    results = everything[everything.truth == 1].drop(columns="truth").reset_index(drop=True)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     results.to_csv(out / "results.csv", index=False)
     curves.to_csv(out / "curves.csv", index=False)
     figure1(results, curves).to_csv(out / "figure1.csv", index=False)
     table1(results).to_csv(out / "table1.csv", index=False)
+    horizon(results).to_csv(out / "horizon.csv", index=False)
+    bias_curve(everything).to_csv(out / "bias_curve.csv", index=False)
     (out / "claims.json").write_text(json.dumps([asdict(verdict) for verdict in claims(results, curves)], indent=1) + "\n")
     return results
 
 
 def collect(runs: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The tables results and curves of all finished runs, see `report`."""
+    """The tables results, with a column `truth`, and curves, of truth 1, of all finished runs; see `report`."""
     rows, curves = [], []
     for path in sorted(runs.glob("*/*/seed-*/run.json")):
         found = read_record(path)
         if not same_settings(found, task_settings(found["task"]).agent(found["agent"], found["horizon"])):
             raise ValueError(f"{path} was run with other settings than the frozen ones; remove it and run again")
-        if found.get("truth", 1.0) != 1:
-            continue
         planner = found["settings"].get("planner", found["settings"])
         best, last, cpu = found["best"], found["last"], found["cpu_s"]
         rows.append([found["task"], found["agent"], found["horizon"], found["data"], found["seed"],
                      found["train_episodes"], len(best["cost"]), np.mean(best["success"]), np.mean(best["cost"]),
                      found["control_ms"], sum(cpu.values()), found["commit"], np.mean(last["success"]),
-                     np.mean(last["cost"]), planner["samples"], planner["iterations"], cpu.get("train", 0.0)])
-        if (path.parent / "curve.csv").exists():
+                     np.mean(last["cost"]), planner["samples"], planner["iterations"], cpu.get("train", 0.0), found.get("truth", 1.0)])
+        if rows[-1][-1] == 1 and (path.parent / "curve.csv").exists():
             curve = pd.read_csv(path.parent / "curve.csv")
             curves.append(curve.assign(**{key: found[key] for key in (*KEYS, "seed")}))
     if not rows:
         raise ValueError(f"no finished run under {runs}; `python -m mpqlib sweep` makes them")
-    results = pd.DataFrame(rows, columns=RESULT_COLUMNS).sort_values([*KEYS, "seed"], ignore_index=True).round(4)
+    results = pd.DataFrame(rows, columns=[*RESULT_COLUMNS, "truth"]).sort_values([*KEYS, "truth", "seed"], ignore_index=True).round(4)
     if not curves:
-        return results, pd.DataFrame(columns=[*KEYS, "seed"])
+        return results, pd.DataFrame(columns=[*KEYS, "seed", "episode", "minutes", "test_cost", "test_success"])
     table = pd.concat(curves)[[*KEYS, "seed", *curves[0].columns[:7]]]
     return results, table.sort_values([*KEYS, "seed", "episode"], ignore_index=True)
 
@@ -100,6 +101,30 @@ def table1(results) -> pd.DataFrame:
             rows.append([task, "mpq", horizon, data, len(found), int(found.test_episodes.iloc[0]),
                          found.success_mean.mean(), low, high, paper])
     return pd.DataFrame(rows, columns=[*KEYS, "seeds", "test_episodes", "success_mean", "ci_low", "ci_high", "paper"]).round(4)
+
+
+def horizon(results) -> pd.DataFrame:
+    """What a longer horizon brings and costs: MPQ on real data and MPPI, each at all horizons that were run.
+
+    Learning is measured by the episodes and minutes of interaction that training took.
+    """
+    found = results[results.data != "dr"]
+    found = found[found.agent.isin(["mpq", "mppi", "mppi_true"])].rename(
+        columns={"success_mean": "success", "cost_mean": "cost", "train_episodes": "episodes"})
+    lengths = {task: make(task).episode_steps * make(task).dt / 60 for task in set(found.task)}
+    found = found.assign(minutes=found.episodes * found.task.map(lengths))
+    return found[["task", "agent", "horizon", "seed", "episodes", "minutes", "success", "cost", "control_ms"]].round(4)
+
+
+def bias_curve(everything) -> pd.DataFrame:
+    """Where the truth lies, from the centre of the agent's distribution (0) to the task's own place (1) and beyond.
+
+    Rows of truth 1 are given where there are others of the same task, agent, horizon and data.
+    """
+    found = everything.rename(columns={"truth": "size", "success_mean": "success", "cost_mean": "cost"})
+    several = found.groupby(KEYS)["size"].transform("nunique") > 1
+    return found[several].sort_values([*KEYS, "size", "seed"])[
+        ["task", "size", "agent", "horizon", "data", "seed", "success", "cost"]]
 
 
 @dataclass(frozen=True)

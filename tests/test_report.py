@@ -129,9 +129,23 @@ def test_figure1_has_the_level_of_planners_at_episode_0():
     assert table.cost.notna().all()
 
 
+def test_the_studies_have_their_tables(tmp_path):
+    """From real runs: a planner at two horizons and two places of the truth."""
+    for truth in (1.0, 2.0):
+        experiments.run("pendulum_swingup", "mppi", 1000, 16, test_episodes=2, out=tmp_path / "runs", truth=truth)
+    experiments.run("pendulum_swingup", "mppi", 1000, 24, test_episodes=2, out=tmp_path / "runs")
+    report(tmp_path / "runs", tmp_path / "report")
+    bias = pd.read_csv(tmp_path / "report" / "bias_curve.csv")
+    assert list(bias.columns) == ["task", "size", "agent", "horizon", "data", "seed", "success", "cost"]
+    assert list(bias["size"]) == [1, 2] and set(bias.horizon) == {16} and bias.cost.nunique() == 2
+    table = pd.read_csv(tmp_path / "report" / "horizon.csv")
+    assert list(table.horizon) == [16, 24] and (table.minutes == 0).all() and (table.control_ms > 0).all()
+    assert len(pd.read_csv(tmp_path / "report" / "results.csv")) == 2  # at the task's own truth
+
+
 def test_each_claim_has_one_id_and_a_known_verdict():
     stored = json.loads((data_dir() / "report" / "claims.json").read_text())
     ids = [line["id"] for line in stored]
     assert len(set(ids)) == len(ids) and {line["verdict"] for line in stored} <= set(reports.VERDICTS)
-    results, curves = collect(data_dir() / "runs")
-    assert len(claims(results, curves)) == len(stored)
+    everything, curves = collect(data_dir() / "runs")
+    assert len(claims(everything[everything.truth == 1], curves)) == len(stored)
