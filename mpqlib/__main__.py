@@ -1,13 +1,13 @@
-"""Command line: python -m mpqlib run | sweep | evaluate | report | develop | bench, each with --help."""
+"""Command line: python -m mpqlib run | sweep | evaluate | report | grid | develop | bench, each with --help."""
 
 import sys
 
 import tyro
 
-from mpqlib import benchmarks, experiments, report
+from mpqlib import benchmarks, experiments, report, studies
 
 COMMANDS = {"run": experiments.run, "sweep": experiments.sweep, "evaluate": experiments.evaluate_file,
-            "report": report.report, "develop": experiments.develop, "bench": benchmarks.bench}
+            "report": report.report, "grid": studies.grid, "develop": experiments.develop, "bench": benchmarks.bench}
 
 
 def main(arguments=None) -> int:

@@ -389,7 +389,7 @@ def evaluate_file(task: str, q: Path, episodes: int = 100, seed: int = 0) -> dic
 def summary(result) -> str:
     """What a command prints at its end: a line for a run, a table for a report or benchmark."""
     if isinstance(result, pd.DataFrame) and "success_mean" not in result:
-        return f"{len(result)} trials"
+        return f"{len(result)} rows"
     if isinstance(result, pd.DataFrame):
         columns = ["success_mean", "cost_mean", "success_last", "cost_last", "control_ms", "cpu_s"]
         return result.groupby(["task", "agent", "horizon", "data"])[columns].mean().round(3).to_string()

@@ -198,7 +198,7 @@ def test_notebook_runs_with_the_wheel_alone(root, wheel, notebook, tmp_path):
 
 
 LAYERS = ["boltzmann", "softmdp", "randomization", "rollout", "mppi", "tasks", "qfunction", "mpq", "settings", "plots",
-          "experiments", "report", "exercises", "benchmarks", "__main__"]
+          "experiments", "report", "studies", "exercises", "benchmarks", "__main__"]
 
 
 def test_imports_point_downwards(root):

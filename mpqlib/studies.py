@@ -1,0 +1,75 @@
+"""Grids of cost over temperature, horizon and bias, for the explorers."""
+
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from mpqlib import tasks
+from mpqlib.experiments import label, load_planner, provenance, task_settings
+from mpqlib.mppi import MPPI
+from mpqlib.mpq import evaluate
+
+TEMPERATURES = (0.1, 0.3, 1.0, 3.0, 10.0)  # times the task's own
+COLUMNS = ["task", "agent", "lam", "horizon", "size", "seed", "episodes", "success", "cost", "commit"]
+
+
+def grid(task: str = "pendulum_swingup", seed: int = 0, episodes: int = 20, jobs: int = 1,
+         runs: Path = Path("data/runs"), out: Path = Path("data/report")) -> pd.DataFrame:
+    """Test MPPI and MPQ at each temperature, horizon and place of the truth; cells that are there are kept.
+
+    MPQ plans with the Q function that was learnt at the task's own horizon, temperature and truth.
+
+    Args:
+        task: such as pendulum_swingup.
+        seed: of the stored Q function, the starts and the noise.
+        episodes: test episodes of a cell.
+        jobs: processes at a time.
+        runs: folder of all runs.
+        out: folder of the table grid_<task>.csv.
+
+    Returns:
+        The table: task, agent, lam (in the unit of cost), horizon, size (see `Task.moved`), seed, episodes,
+        mean success and cost, commit.
+
+    Raises:
+        ValueError: if the Q function of that seed is not stored, or episodes is below 1.
+    """
+    settings = task_settings(task)
+    if episodes < 1:
+        raise ValueError(f"episodes is {episodes}; it must be >= 1")
+    if settings.mpq is None:
+        raise ValueError(f"{task} has no settings for mpq yet")
+    stored = Path(runs) / task / label("mpq", settings.mpq.planner.horizon, "real") / f"seed-{seed}" / "q.safetensors"
+    if not stored.exists():
+        raise ValueError(f"{stored} does not exist; `python -m mpqlib sweep --task {task}` makes it")
+    horizons = sorted({*settings.horizons, *settings.study_horizons, settings.mpq.planner.horizon})
+    wanted = [(agent, float(f"{factor * lam:.6g}"), horizon, size)
+              for agent, lam in (("mpq", settings.mpq.planner.lam), ("mppi", settings.mppi.lam))
+              for factor, horizon, size in product(TEMPERATURES, horizons, sorted({1.0, *settings.truths}))]
+    path = Path(out) / f"grid_{task}.csv"
+    table = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=COLUMNS)
+    there = table[(table.seed == seed) & (table.episodes == episodes)]
+    done = set(zip(there.agent, there.lam, there.horizon, there["size"]))
+    missing = [one for one in wanted if one not in done]
+    rows = joblib.Parallel(n_jobs=jobs, return_as="generator")(
+        joblib.delayed(_cell)(task, stored, seed, episodes, *one) for one in missing)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for row in tqdm(rows, total=len(missing), unit="cell", desc=task):
+        table.loc[len(table)] = row
+        table.sort_values(COLUMNS[1:5]).to_csv(path, index=False)
+    return table
+
+
+def _cell(name, stored, seed, episodes, agent, lam, horizon, size):
+    task = tasks.make(name).moved(size)
+    planner = load_planner(task, stored) if agent == "mpq" else MPPI(task_settings(name).mppi, task.simulator(), task.cost)
+    planner = MPPI(replace(planner.settings, lam=lam, horizon=horizon), planner.simulate, task.cost, planner.terminal_q)
+    rng = np.random.default_rng([seed, 2])
+    tested = evaluate(task, planner, task.true_system(), task.reset(episodes, rng), rng)
+    return [name, agent, lam, horizon, size, seed, episodes, tested["success"].mean(), round(tested["cost"].mean(), 4),
+            provenance()["commit"]]
