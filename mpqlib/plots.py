@@ -298,7 +298,7 @@ def success_by_horizon(results):
     figure, panels = plt.subplots(1, len(tasks), figsize=(min(1.0 + 2.0 * len(tasks), 7.6), 2.6), sharey=True, squeeze=False)
     for axes, task in zip(panels[0], tasks):
         rows = results[results["task"] == task]
-        horizons = sorted(rows["horizon"].unique())
+        horizons, ends = sorted(rows["horizon"].unique()), {}
         for shift, (agent, key) in zip((-0.08, 0.08), (("mppi", "biased"), ("mppi_true", "true"))):
             for place, horizon in enumerate(horizons):
                 group = rows[(rows["agent"] == agent) & (rows["horizon"] == horizon)]
@@ -309,9 +309,13 @@ def success_by_horizon(results):
                 low, high = binomtest(caught, episodes).proportion_ci(method="wilson")
                 axes.plot([place + shift] * 2, [low, high], color=COLOURS[key], linewidth=2, alpha=0.6)
                 axes.plot(place + shift, caught / episodes, MARKERS[agent], color=COLOURS[key])
+                ends[key] = caught / episodes
         axes.set(title=task.replace("_", " "), xlabel="horizon H", xlim=(-0.5, len(horizons) - 0.5), ylim=(-0.03, 1.03))
         axes.set_xticks(range(len(horizons)), horizons)
     panels[0, 0].set_ylabel("success rate")
+    for step, (key, rate) in enumerate(sorted(ends.items(), key=lambda end: end[1])):  # named beside the last panel
+        low = min(ends.values())
+        axes.text(len(horizons) - 0.45, max(rate, low + 0.09 * step), f"{key} model", color=COLOURS[key], va="center")
     return figure
 
 
