@@ -197,7 +197,7 @@ def test_notebook_runs_with_the_wheel_alone(root, wheel, notebook, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-3000:]
 
 
-LAYERS = ["boltzmann", "softmdp", "randomization", "rollout", "mppi", "tasks", "qfunction", "mpq", "settings", "plots",
+LAYERS = ["boltzmann", "softmdp", "randomization", "rollout", "mppi", "tasks", "qfunction", "mpq", "settings", "plots", "explorers",
           "experiments", "report", "studies", "exercises", "benchmarks", "__main__"]
 
 

@@ -4,6 +4,8 @@ from pathlib import Path
 from docutils import nodes
 from sphinx.util import logging
 
+from mpqlib import explorers
+
 logger = logging.getLogger(__name__)
 
 
@@ -15,6 +17,16 @@ def use_vendored(app, config):
         config.mathjax_path = "mathjax/tex-chtml-full.js"
     else:
         logger.info("MathJax was not fetched: the pages load it from %s", config.mathjax_path or "a CDN")
+
+
+def add_explorers(app, config):
+    """The explorers' module and the files they read, beside each other in _static/explorers."""
+    folder = Path(app.outdir).parent / "explorers-static" / "explorers"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "mpq-explorers.js").write_text(explorers.bundle(), encoding="utf-8")
+    for name, path in explorers.data_files().items():
+        (folder / name).write_bytes(path.read_bytes())
+    config.html_static_path.append(str(folder.parent))
 
 
 def clean_document(app, doctree):
@@ -34,10 +46,13 @@ def clean_scripts(app, pagename, templatename, context, doctree):
 
     scripts = context.get("script_files", [])
     scripts[:] = [script for script in scripts if not thebe(script)]
+    if "<mpq-" in context.get("body", ""):
+        app.add_js_file("explorers/mpq-explorers.js", type="module")
 
 
 def setup(app):
     app.connect("config-inited", use_vendored)
+    app.connect("config-inited", add_explorers)
     app.connect("doctree-read", clean_document, priority=900)
     app.connect("html-page-context", clean_scripts, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

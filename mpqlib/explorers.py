@@ -1,0 +1,55 @@
+"""Live explorers: the same JavaScript in the rendered book, where it needs no Python, and in Jupyter, where Python sees its sliders.
+
+In the book an explorer is a custom element, such as `<mpq-boltzmann lam="0.3">`; here it is a widget with a trait
+for every slider and every number it reads out.
+"""
+
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+
+import anywidget
+import traitlets
+
+from mpqlib import data_dir
+
+PARTS = ("core", "panel", "boltzmann")
+
+
+def bundle() -> str:
+    """The JavaScript of all explorers as one ES module without imports."""
+    folder = files("mpqlib") / "static" / "explorers"
+    return "\n".join((folder / f"{part}.js").read_text(encoding="utf-8") for part in PARTS)
+
+
+def data_files() -> dict[str, Path]:
+    """Files that explorers in the book read, by the name they have beside the module."""
+    return {}
+
+
+class Explorer(anywidget.AnyWidget):
+    """A widget; its HTML is the book's element, its traits are sliders (read and write) and readouts (read)."""
+
+    _esm = bundle()
+    kind = traitlets.Unicode().tag(sync=True)
+    sliders: tuple[str, ...] = ()
+
+    def _repr_mimebundle_(self, **kwargs):
+        attributes = "".join(f' {name}="{escape(str(getattr(self, name)))}"' for name in self.sliders)
+        found = super()._repr_mimebundle_(**kwargs)
+        data, metadata = found if isinstance(found, tuple) else (found or {}, {})
+        return {**data, "text/html": f"<mpq-{self.kind}{attributes}></mpq-{self.kind}>"}, metadata
+
+
+class Boltzmann(Explorer):
+    """Costs of N sampled actions and their weights at temperature `lam` (chapter 4).
+
+    Traits: lam (unit of cost, 0.01 to 100) and samples (2 to 256) are sliders; ess and free_energy are read out.
+    """
+
+    kind = traitlets.Unicode("boltzmann").tag(sync=True)
+    sliders = ("lam", "samples")
+    lam = traitlets.Float(0.3, min=0.01, max=100.0).tag(sync=True)
+    samples = traitlets.Int(24, min=2, max=256).tag(sync=True)
+    ess = traitlets.Float(0.0).tag(sync=True)
+    free_energy = traitlets.Float(0.0).tag(sync=True)

