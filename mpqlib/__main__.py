@@ -1,4 +1,4 @@
-"""Command line: python -m mpqlib run | sweep | evaluate | report | grid | develop | bench, each with --help."""
+"""Command line: python -m mpqlib run | sweep | evaluate | report | grid | landscape | develop | bench, each with --help."""
 
 import sys
 
@@ -7,7 +7,8 @@ import tyro
 from mpqlib import benchmarks, experiments, report, studies
 
 COMMANDS = {"run": experiments.run, "sweep": experiments.sweep, "evaluate": experiments.evaluate_file,
-            "report": report.report, "grid": studies.grid, "develop": experiments.develop, "bench": benchmarks.bench}
+            "report": report.report, "grid": studies.grid, "landscape": studies.landscape,
+            "develop": experiments.develop, "bench": benchmarks.bench}
 
 
 def main(arguments=None) -> int:

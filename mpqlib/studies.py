@@ -1,6 +1,7 @@
-"""Grids of cost over temperature, horizon and bias, for the explorers."""
+"""What the explorers show and no run keeps: grids of cost over temperature, horizon and bias; a Q function along its training."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from tqdm.auto import tqdm
 from mpqlib import tasks
 from mpqlib.experiments import label, load_planner, provenance, task_settings
 from mpqlib.mppi import MPPI
-from mpqlib.mpq import evaluate
+from mpqlib.mpq import MPQ, evaluate
 
 TEMPERATURES = (0.1, 0.3, 1.0, 3.0, 10.0)  # times the task's own
 COLUMNS = ["task", "agent", "lam", "horizon", "size", "seed", "episodes", "success", "cost", "commit"]
@@ -73,3 +74,37 @@ def _cell(name, stored, seed, episodes, agent, lam, horizon, size):
     tested = evaluate(task, planner, task.true_system(), task.reset(episodes, rng), rng)
     return [name, agent, lam, horizon, size, seed, episodes, tested["success"].mean(), round(tested["cost"].mean(), 4),
             provenance()["commit"]]
+
+
+def landscape(seed: int = 1000, episodes: tuple[int, ...] = (0, 2, 5, 10, 20, 40, 60), out: Path = Path("data/explorers")) -> pd.DataFrame:
+    """Train MPQ once on the pendulum, with the frozen settings, and keep its Q function after some episodes.
+
+    Args:
+        seed: a development seed, so that nothing the book reports depends on this run.
+        episodes: training episodes after which the Q function is kept.
+        out: folder of the files landscape-<episode>.safetensors; the header holds settings, seed, episode and provenance.
+
+    Returns:
+        A row per file: episode, file.
+
+    Raises:
+        ValueError: if an episode lies outside the training.
+    """
+    task, settings = tasks.make("pendulum_swingup"), task_settings("pendulum_swingup").mpq
+    if not episodes or not set(episodes) <= set(range(settings.N + 1)):
+        raise ValueError(f"episodes are {list(episodes)}; they must lie in 0 to {settings.N}, the length of the training")
+    out, kept = Path(out), []
+    out.mkdir(parents=True, exist_ok=True)
+    notes = {"agent": "mpq", "data": "real", "seed": seed, "settings": json.loads(json.dumps(asdict(settings))), **provenance()}
+
+    def keep(learner):
+        if learner.episode in episodes:
+            path = out / f"landscape-{learner.episode}.safetensors"
+            learner.acting_q.save(path, episode=learner.episode, **notes)
+            kept.append({"episode": learner.episode, "file": str(path)})
+
+    learner = MPQ(task, replace(settings, N=max(max(episodes), 1)), task.simulator(), task.true_system(), seed)
+    keep(learner)
+    if max(episodes):
+        learner.train(keep)
+    return pd.DataFrame(kept)

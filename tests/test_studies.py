@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -5,7 +7,8 @@ import pytest
 from mpqlib import data_dir, studies, tasks
 from mpqlib.__main__ import main
 from mpqlib.experiments import load_planner
-from mpqlib.mpq import evaluate
+from mpqlib.mpq import MPQ, evaluate
+from mpqlib.qfunction import read_tensors
 
 TASK = "pendulum_swingup"
 
@@ -41,3 +44,24 @@ def test_what_is_missing_is_named(tmp_path, capsys):
     assert "q.safetensors does not exist; `python -m mpqlib sweep --task pendulum_swingup` makes it" in capsys.readouterr().err
     assert main(["grid", "--episodes", "0"]) == 2
     assert "episodes is 0; it must be >= 1" in capsys.readouterr().err
+
+
+def test_the_landscape_keeps_q_along_one_training(tmp_path, monkeypatch):
+    frozen = studies.task_settings(TASK)
+    short = replace(frozen, mpq=replace(frozen.mpq, T=20, M=2, validation_episodes=1))
+    monkeypatch.setattr(studies, "task_settings", lambda task: short)
+    kept = studies.landscape(episodes=(0, 1, 2), out=tmp_path)
+    assert list(kept.episode) == [0, 1, 2]
+    task = tasks.make(TASK)
+    weights = []
+    for episode in (0, 1, 2):
+        tensors, header = read_tensors(tmp_path / f"landscape-{episode}.safetensors")
+        assert header["episode"] == episode and header["seed"] == 1000 and header["commit"] and header["settings"]["T"] == 20
+        weights.append(tensors["0.weight"])
+    learner = MPQ(task, replace(short.mpq, N=2), task.simulator(), task.true_system(), 1000)
+    np.testing.assert_array_equal(weights[0], learner.q.tensors()["0.weight"])
+    learner.train()
+    np.testing.assert_array_equal(weights[2], learner.q.tensors()["0.weight"])
+    assert not np.array_equal(weights[0], weights[1])
+    with pytest.raises(ValueError, match="61.*0 to 60"):
+        studies.landscape(episodes=(0, 61), out=tmp_path)
