@@ -61,7 +61,7 @@ export function show(value, digits = 3) {
 
 /**
  * Axes in a rectangle of an SVG drawing.
- * box: [left, top, width, height]; x, y: {range: [low, high], label, ticks: true, log: false}.
+ * box: [left, top, width, height]; x, y: {range: [low, high], label, ticks: [values], format: (value) => text, log: false}.
  * Returns {X, Y, line, area, dot, bar, text}; what it draws is clipped to the rectangle.
  */
 export function axes(root, [left, top, width, height], { x, y, title = "" }) {
@@ -76,11 +76,11 @@ export function axes(root, [left, top, width, height], { x, y, title = "" }) {
     : ticks(...axis.range));
   for (const v of marks(x)) {
     root.append(svg("line", { x1: X(v), x2: X(v), y1: top, y2: top + height, ...faint }),
-      svg("text", { x: X(v), y: top + height + 17, "text-anchor": "middle" }, show(v)));
+      svg("text", { x: X(v), y: top + height + 17, "text-anchor": "middle" }, (x.format ?? show)(v)));
   }
   for (const v of marks(y)) {
     root.append(svg("line", { x1: left, x2: left + width, y1: Y(v), y2: Y(v), ...faint }),
-      svg("text", { x: left - 6, y: Y(v) + 4, "text-anchor": "end" }, show(v)));
+      svg("text", { x: left - 6, y: Y(v) + 4, "text-anchor": "end" }, (y.format ?? show)(v)));
   }
   if (x.label) root.append(svg("text", { x: left + width / 2, y: top + height + 36, "text-anchor": "middle" }, x.label));
   if (y.label) root.append(svg("text", { x: left, y: top - 9, "text-anchor": "start" }, y.label));
@@ -106,9 +106,10 @@ const REDUCED = () => globalThis.matchMedia?.("(prefers-reduced-motion: reduce)"
 /**
  * One explorer on the page.
  *
- * spec: {name, title, size: [width, height] of the drawing, controls: [{name, label, min, max, step, log, unit, value, digits}],
+ * spec: {name, title, size: [width, height] of the drawing, narrow: the same for phones (api.narrow is then true), controls: [{name, label, min, max, step, log, unit, value, digits}],
  *        choices: [{name, label, options: [[value, text]], value}], buttons: [{label, press(api)}],
- *        draw(drawing, values, api) -> text of the readout, start(api), outputs: [names]}.
+ *        draw(drawing, values, api) -> text of the readout, or undefined to leave it; start(api), outputs: [names],
+ *        lines: of the readout, to keep room for, load(store) -> promise of what becomes api.loaded, without: the sentence if it fails}.
  * store: {get(name), set(name, value), save(), onChange(callback) -> stop}: a page's attributes, or the traits of a widget.
  * Returns a function that takes it off the page.
  */
@@ -117,6 +118,7 @@ export function panel(host, store, spec) {
   const note = html("p", { className: "note" }), readout = html("p", { className: "readout" });
   note.setAttribute("role", "status");
   readout.setAttribute("aria-live", "polite");
+  if (spec.lines) readout.style.minHeight = `${1.45 * spec.lines}em`;
   const drawing = svg("svg", { viewBox: `0 0 ${spec.size[0]} ${spec.size[1]}`, role: "img", "aria-label": spec.title });
   const controls = html("div", { className: "controls" }), buttons = html("div", { className: "buttons" });
   const root = html("div", { className: "mpq-x" }, html("style", { textContent: STYLE }), drawing, controls, buttons, readout, note);
@@ -184,7 +186,33 @@ export function panel(host, store, spec) {
     set(name, v) { store.set(name, v); store.save(); refresh(); },
     give(outputs) { for (const [name, v] of Object.entries(outputs)) store.set(name, v); store.save(); },
     refresh: () => refresh(),
+    narrow: false, seen: true, loaded: undefined,
+    /** Calls frame(seconds since the last call) at each animation frame on screen, from start() until stop() or until it returns false. */
+    loop(frame) {
+      let running = false, handle = 0, last;
+      const tick = (now) => {
+        const gone = Math.min((now - (last ?? now)) / 1000, 0.1);
+        last = now;
+        if (api.seen && frame(gone) === false) running = false;
+        if (running) handle = requestAnimationFrame(tick);
+      };
+      const loop = {
+        start() { if (!running) { running = true; last = undefined; handle = requestAnimationFrame(tick); } },
+        stop() { running = false; cancelAnimationFrame(handle); },
+        get running() { return running; },
+      };
+      loops.push(loop);
+      return loop;
+    },
   };
+  const loops = [];
+  function fit() {
+    const narrow = Boolean(spec.narrow) && root.clientWidth > 0 && root.clientWidth < 560;
+    drawing.setAttribute("viewBox", `0 0 ${(narrow ? spec.narrow : spec.size).join(" ")}`);
+    if (narrow !== api.narrow) { api.narrow = narrow; refresh(); }
+  }
+  const sized = globalThis.ResizeObserver && new ResizeObserver(fit);
+  const seen = globalThis.IntersectionObserver && new IntersectionObserver((entries) => { api.seen = entries.at(-1).isIntersecting; });
   function draw() {
     queued = 0;
     read();
@@ -211,9 +239,21 @@ export function panel(host, store, spec) {
   }
   if (!spec.buttons?.length) buttons.remove();
   host.replaceChildren(root);
+  fit();
+  sized?.observe(root);
+  seen?.observe(root);
   const off = store.onChange?.(refresh), stop = spec.start?.(api);
   draw();
-  return () => { off?.(); stop?.(); cancelAnimationFrame(queued); root.remove(); };
+  spec.load?.(store).then((found) => { api.loaded = found; }, (error) => {
+    api.loaded = null;
+    complaints.set("load", `${spec.without} (${error.message})`);
+  }).then(refresh);
+  return () => {
+    off?.(); stop?.(); sized?.disconnect(); seen?.disconnect();
+    for (const loop of loops) loop.stop();
+    cancelAnimationFrame(queued);
+    root.remove();
+  };
 }
 panel.count = 0;
 
