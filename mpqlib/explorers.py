@@ -38,7 +38,9 @@ class Explorer(anywidget.AnyWidget):
         attributes = "".join(f' {name}="{escape(str(getattr(self, name)))}"' for name in self.sliders)
         found = super()._repr_mimebundle_(**kwargs)
         data, metadata = found if isinstance(found, tuple) else (found or {}, {})
-        return {**data, "text/html": f"<mpq-{self.kind}{attributes}></mpq-{self.kind}>"}, metadata
+        called = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.sliders)
+        data |= {"text/plain": f"{type(self).__name__}({called})", "text/html": f"<mpq-{self.kind}{attributes}></mpq-{self.kind}>"}
+        return data, metadata
 
 
 class Boltzmann(Explorer):

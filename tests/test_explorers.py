@@ -181,6 +181,7 @@ def test_widgets_have_the_books_html_and_check_their_values():
     widget = explorers.Boltzmann(lam=2.0)
     data, _ = widget._repr_mimebundle_()
     assert data["text/html"] == '<mpq-boltzmann lam="2.0" samples="24"></mpq-boltzmann>'
+    assert data["text/plain"] == "Boltzmann(lam=2.0, samples=24)"
     with pytest.raises(Exception, match="lam.*0.01"):
         widget.lam = 0.0
 
