@@ -98,7 +98,7 @@ class MPQSettings:
 
     @property
     def target_planner(self) -> MPPISettings:
-        """Settings of the planner that computes targets: full steps, target_iterations and one more."""
+        """Settings of the planner that computes targets: target_iterations updates and one more batch of samples."""
         samples = self.planner.samples if self.target_samples is None else self.target_samples
         return replace(self.planner, samples=samples, iterations=self.target_iterations + 1)
 
