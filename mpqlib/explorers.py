@@ -13,7 +13,7 @@ import traitlets
 
 from mpqlib import data_dir
 
-PARTS = ("core", "panel", "boltzmann")
+PARTS = ("core", "panel", "boltzmann", "update")
 
 
 def bundle() -> str:
@@ -55,3 +55,29 @@ class Boltzmann(Explorer):
     samples = traitlets.Int(24, min=2, max=256).tag(sync=True)
     ess = traitlets.Float(0.0).tag(sync=True)
     free_energy = traitlets.Float(0.0).tag(sync=True)
+
+
+class Update(Explorer):
+    """The MPPI update (Eq. 16) on the pendulum with its true mass and length, one iteration at a time (chapter 5).
+
+    Traits: start ("hanging", "half", "upright") and control_cost ("yes", "no": the log ratio in the weights or not) are
+    choices; lam (unit of cost, 0.01 to 100), sigma (N m, 0.25 to 4), samples (4 to 256), horizon (2 to 64), step_size
+    (0.05 to 1) and beta (0 to 0.95) are sliders; ess, free_energy, cost_before and cost_after (of executing the old and
+    the new mean) and iterations are read out.
+    """
+
+    kind = traitlets.Unicode("update").tag(sync=True)
+    sliders = ("start", "control_cost", "lam", "sigma", "samples", "horizon", "step_size", "beta")
+    start = traitlets.Enum(["hanging", "half", "upright"], "hanging").tag(sync=True)
+    control_cost = traitlets.Enum(["yes", "no"], "yes").tag(sync=True)
+    lam = traitlets.Float(1.0, min=0.01, max=100.0).tag(sync=True)
+    sigma = traitlets.Float(2.0, min=0.25, max=4.0).tag(sync=True)
+    samples = traitlets.Int(100, min=4, max=256).tag(sync=True)
+    horizon = traitlets.Int(50, min=2, max=64).tag(sync=True)
+    step_size = traitlets.Float(0.5, min=0.05, max=1.0).tag(sync=True)
+    beta = traitlets.Float(0.8, min=0.0, max=0.95).tag(sync=True)
+    ess = traitlets.Float(0.0).tag(sync=True)
+    free_energy = traitlets.Float(0.0).tag(sync=True)
+    cost_before = traitlets.Float(0.0).tag(sync=True)
+    cost_after = traitlets.Float(0.0).tag(sync=True)
+    iterations = traitlets.Int(0).tag(sync=True)

@@ -168,6 +168,42 @@ def test_a_whole_closed_loop(js, with_q, beta, iterations, step_size):
     assert found["success"] == bool(TASK.success(states))
 
 
+@pytest.mark.parametrize("control_cost, beta, step_size", [(True, 0.8, 0.5), (True, 0.0, 1.0), (False, 0.8, 1.0)])
+def test_one_update_and_the_cost_of_executing_its_mean(js, control_cost, beta, step_size):
+    N, H, lam, sigma = 20, 30, 3.0, 1.5
+    settings = MPPISettings(H, N, lam, sigma, TASK.action_low, TASK.action_high, beta=beta, step_size=step_size)
+    state, U, z = np.array([1.5, -4.0]), RNG.normal(scale=2, size=(H, 1)), RNG.normal(size=(N, H))
+    plan = MPPI(settings, TASK.true_system(), TASK.cost).plan(state, Noise([z]), U)
+    weights, free_energy, new = plan.weights, plan.free_energy, plan.U
+    if not control_cost:
+        weights, free_energy = boltzmann.weights_and_free_energy(plan.costs, lam)
+        new = U + step_size * (np.einsum("n,nhd->hd", weights, plan.actions) - U)
+    found = js("const noise = x.correlate(Float64Array.from(d.z), d.U.length, d.settings.sigma, d.settings.beta);"
+               "return x.updateOnce(d.state, Float64Array.from(d.U), noise, d.settings)", state=state, U=U[:, 0], z=z.ravel(),
+               settings={"lam": lam, "sigma": sigma, "beta": beta, "stepSize": step_size, "controlCost": control_cost})
+    close(found["U"], new[:, 0])
+    close(found["weights"], weights)
+    close([found["freeEnergy"], found["ess"]], [free_energy, boltzmann.effective_sample_size(weights)])
+    close(np.reshape(found["angles"], (N, H)), plan.states[..., 0])
+    for name, mean in (("before", U), ("after", new)):
+        torques = mean.clip(TASK.action_low, TASK.action_high)
+        states = TASK.true_system()(state[None], torques[None], None)[0]
+        close(found[name]["states"], states)
+        close(found[name]["cost"], TASK.cost(states[:-1], torques).sum())
+
+
+def test_noise_of_the_update_stays_where_a_slider_does_not_move_it(js):
+    noise = {key: np.reshape(js("return x.steadyNoise(4, ...d.arguments)", arguments=key), key[:2])
+             for key in ((6, 5, 2.0, 0.0), (9, 5, 2.0, 0.0), (6, 8, 2.0, 0.0), (6, 5, 1.0, 0.0), (6, 5, 2.0, 0.5))}
+    first = noise[6, 5, 2.0, 0.0]
+    close(noise[9, 5, 2.0, 0.0][:6], first)
+    close(noise[6, 8, 2.0, 0.0][:, :5], first)
+    close(2 * noise[6, 5, 1.0, 0.0], first)
+    close(noise[6, 5, 2.0, 0.5][:, 0], first[:, 0])
+    close(noise[6, 5, 2.0, 0.5][:, 1], 0.5 * first[:, 0] + 0.75**0.5 * first[:, 1])
+    assert js("return x.resized([1, 2, 3], 2).join() + ' ' + x.resized([1, 2], 4).join()") == "1,2 1,2,0,0"
+
+
 def test_the_boltzmann_explorers_exact_value(js):
     """Its closed form against quadrature."""
     a = np.linspace(-9, 9, 200001)

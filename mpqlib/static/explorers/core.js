@@ -119,11 +119,23 @@ export function qFunction({ tensors, header }) {
     let x = inputs;
     layers.forEach(({ weight, bias }, i) => {
       const n = x.length, y = new Float64Array(bias.length);
-      for (let r = 0; r < y.length; r++) {
-        let sum = bias[r];
-        for (let c = 0, at = r * n; c < n; c++, at++) sum += weight[at] * x[c];
-        y[r] = i < layers.length - 1 ? Math.tanh(sum) : sum;
+      let r = 0;
+      for (; r + 4 <= y.length; r += 4) { // four sums at a time do not wait for each other
+        let [at, a, b, c, d] = [r * n, bias[r], bias[r + 1], bias[r + 2], bias[r + 3]];
+        for (let k = 0; k < n; k++, at++) {
+          const v = x[k];
+          a += weight[at] * v;
+          b += weight[at + n] * v;
+          c += weight[at + 2 * n] * v;
+          d += weight[at + 3 * n] * v;
+        }
+        y[r] = a; y[r + 1] = b; y[r + 2] = c; y[r + 3] = d;
       }
+      for (; r < y.length; r++) {
+        y[r] = bias[r];
+        for (let k = 0, at = r * n; k < n; k++, at++) y[r] += weight[at] * x[k];
+      }
+      if (i < layers.length - 1) for (let k = 0; k < y.length; k++) y[k] = Math.tanh(y[k]);
       x = y;
     });
     return header.output_scale * x[0];
@@ -135,11 +147,11 @@ export function pendulumQ(network) { return (state, u) => network([...pendulum.o
 
 /**
  * One update of U (Eq. 16) on the pendulum, as mpqlib.mppi.MPPI.plan does it.
- * settings: {lam, sigma, beta, gamma, stepSize}; noise: (N * H) as `correlate` makes it; worlds: {mass, length} (N) each;
+ * settings: {lam, sigma, beta, gamma, stepSize, controlCost: false to leave the log ratio out of the weights}; noise: (N * H) as `correlate` makes it; worlds: {mass, length} (N) each;
  * q(state, u) or null, when the cost of the last step stands in its place.
  */
 export function planPendulum(state, U, settings, noise, worlds, q = null) {
-  const { lam, sigma, beta = 0, gamma = 1, stepSize = 1 } = settings;
+  const { lam, sigma, beta = 0, gamma = 1, stepSize = 1, controlCost = true } = settings;
   const H = U.length, N = noise.length / H;
   const actions = Float64Array.from(noise, (e, i) => U[i % H] + e), costs = new Float64Array(N), angles = new Float64Array(N * H);
   for (let n = 0; n < N; n++) {
@@ -152,7 +164,7 @@ export function planPendulum(state, U, settings, noise, worlds, q = null) {
       if (t < H - 1) s = pendulum.step(s, u, worlds.mass[n], worlds.length[n]);
     }
   }
-  const { weights, freeEnergy, ess } = boltzmann(costs, lam, logDensityRatio(actions, U, sigma, beta));
+  const { weights, freeEnergy, ess } = boltzmann(costs, lam, controlCost ? logDensityRatio(actions, U, sigma, beta) : null);
   const next = Float64Array.from(U, (u, t) => {
     let average = 0;
     for (let n = 0; n < N; n++) average += weights[n] * actions[n * H + t];
@@ -161,28 +173,56 @@ export function planPendulum(state, U, settings, noise, worlds, q = null) {
   return { U: next, actions, costs, weights, freeEnergy, ess, angles };
 }
 
-/**
- * Closed loop on the true pendulum (mass = length = 1): plan, execute the first torque, shift the plan.
- * draw(step, iteration) -> {noise, worlds}.  Returns states, torques, costs, and the effective sample size of each step.
- */
-export function closedLoop(start, steps, H, iterations, settings, draw, q = null) {
-  const states = [start], torques = [], costs = [], sizes = [];
-  let U = new Float64Array(H);
-  for (let t = 0; t < steps; t++) {
-    let plan;
-    for (let i = 0; i < iterations; i++) {
-      const { noise, worlds } = draw(t, i);
-      plan = planPendulum(states[t], U, settings, noise, worlds, q);
-      U = plan.U;
-    }
-    const u = Math.min(Math.max(U[0], pendulum.low), pendulum.high);
-    torques.push(u);
-    costs.push(pendulum.cost(states[t], u));
-    sizes.push(plan.ess);
-    states.push(pendulum.step(states[t], u, 1, 1));
-    U = Float64Array.from({ length: H }, (_, l) => (l < H - 1 ? U[l + 1] : 0));
+/** The states (H + 1) and the discounted cost of H steps when U is executed, clipped, on a pendulum of this mass and length. */
+export function execute(state, U, { gamma = 1, mass = 1, length = 1 } = {}) {
+  const states = [state];
+  let cost = 0, discount = 1;
+  for (const wanted of U) {
+    const u = Math.min(Math.max(wanted, pendulum.low), pendulum.high), s = states.at(-1);
+    cost += discount * pendulum.cost(s, u);
+    discount *= gamma;
+    states.push(pendulum.step(s, u, mass, length));
   }
-  const end = states.slice(-pendulum.held);
-  const success = steps >= pendulum.held && end.every(([theta]) => Math.abs(pendulum.angle(theta)) < pendulum.upright);
-  return { states, torques, costs, sizes, success, cost: costs.reduce((sum, c) => sum + c, 0) };
+  return { states, cost };
+}
+
+/**
+ * An episode in closed loop on the true pendulum (mass = length = 1), step by step: advance() plans, executes the first torque
+ * and shifts the plan.  draw(step, iteration) -> {noise, worlds}.
+ * Holds the states, torques, costs and effective sample sizes so far, and the mean from which each step's plan started.
+ */
+export class Episode {
+  constructor(start, H, iterations, settings, draw, q = null) {
+    Object.assign(this, { iterations, settings, draw, q, states: [start], torques: [], costs: [], sizes: [], means: [new Float64Array(H)], cost: 0 });
+  }
+  get done() { return this.torques.length; }
+  /** The last update of step t, as it was made or as it would be next. */
+  plan(t = this.done) {
+    let plan = { U: this.means[t] };
+    for (let i = 0; i < this.iterations; i++) {
+      const { noise, worlds } = this.draw(t, i);
+      plan = planPendulum(this.states[t], plan.U, this.settings, noise, worlds, this.q);
+    }
+    return plan;
+  }
+  advance() {
+    const { U, ess } = this.plan(), state = this.states[this.done], u = Math.min(Math.max(U[0], pendulum.low), pendulum.high);
+    this.costs.push(pendulum.cost(state, u));
+    this.cost += this.costs.at(-1);
+    this.sizes.push(ess);
+    this.states.push(pendulum.step(state, u, 1, 1));
+    this.means.push(Float64Array.from(U, (_, l) => (l < U.length - 1 ? U[l + 1] : 0)));
+    this.torques.push(u);
+  }
+  get success() {
+    return this.done >= pendulum.held && this.states.slice(-pendulum.held).every(([theta]) => Math.abs(pendulum.angle(theta)) < pendulum.upright);
+  }
+}
+
+/** A whole episode: its states, torques, costs, sample sizes, success, and cost. */
+export function closedLoop(start, steps, H, iterations, settings, draw, q = null) {
+  const episode = new Episode(start, H, iterations, settings, draw, q);
+  for (let t = 0; t < steps; t++) episode.advance();
+  const { states, torques, costs, sizes, success, cost } = episode;
+  return { states, torques, costs, sizes, success, cost };
 }

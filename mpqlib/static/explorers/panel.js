@@ -101,6 +101,13 @@ export function axes(root, [left, top, width, height], { x, y, title = "" }) {
 }
 axes.count = 0;
 
+/** Lines in their colours, each with its name, one below the other from (x, y); entries: [name, colour, options of the line]. */
+export function legend(root, x, y, entries) {
+  entries.forEach(([name, colour, options = {}], i) => root.append(
+    svg("line", { x1: x, x2: x + 26, y1: y + 18 * i, y2: y + 18 * i, stroke: colour, "stroke-width": 2.5, ...options }),
+    svg("text", { x: x + 32, y: y + 18 * i + 4 }, name)));
+}
+
 const REDUCED = () => globalThis.matchMedia?.("(prefers-reduced-motion: reduce)").matches ?? false;
 
 /**
@@ -109,7 +116,7 @@ const REDUCED = () => globalThis.matchMedia?.("(prefers-reduced-motion: reduce)"
  * spec: {name, title, size: [width, height] of the drawing, narrow: the same for phones (api.narrow is then true), controls: [{name, label, min, max, step, log, unit, value, digits}],
  *        choices: [{name, label, options: [[value, text]], value}], buttons: [{label, press(api)}],
  *        draw(drawing, values, api) -> text of the readout, or undefined to leave it; start(api), outputs: [names],
- *        lines: of the readout, to keep room for, load(store) -> promise of what becomes api.loaded, without: the sentence if it fails}.
+ *        lines: [wide, narrow], of the readout, to keep room for, load(store) -> promise of what becomes api.loaded, without: the sentence if it fails}.
  * store: {get(name), set(name, value), save(), onChange(callback) -> stop}: a page's attributes, or the traits of a widget.
  * Returns a function that takes it off the page.
  */
@@ -118,7 +125,6 @@ export function panel(host, store, spec) {
   const note = html("p", { className: "note" }), readout = html("p", { className: "readout" });
   note.setAttribute("role", "status");
   readout.setAttribute("aria-live", "polite");
-  if (spec.lines) readout.style.minHeight = `${1.45 * spec.lines}em`;
   const drawing = svg("svg", { viewBox: `0 0 ${spec.size[0]} ${spec.size[1]}`, role: "img", "aria-label": spec.title });
   const controls = html("div", { className: "controls" }), buttons = html("div", { className: "buttons" });
   const root = html("div", { className: "mpq-x" }, html("style", { textContent: STYLE }), drawing, controls, buttons, readout, note);
@@ -209,6 +215,7 @@ export function panel(host, store, spec) {
   function fit() {
     const narrow = Boolean(spec.narrow) && root.clientWidth > 0 && root.clientWidth < 560;
     drawing.setAttribute("viewBox", `0 0 ${(narrow ? spec.narrow : spec.size).join(" ")}`);
+    if (spec.lines) readout.style.minHeight = `${1.45 * spec.lines[+narrow]}em`;
     if (narrow !== api.narrow) { api.narrow = narrow; refresh(); }
   }
   const sized = globalThis.ResizeObserver && new ResizeObserver(fit);
