@@ -4,6 +4,8 @@ In the book an explorer is a custom element, such as `<mpq-boltzmann lam="0.3">`
 for every slider and every number it reads out.
 """
 
+import json
+from dataclasses import asdict
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -13,7 +15,7 @@ import traitlets
 
 from mpqlib import data_dir
 
-PARTS = ("core", "panel", "boltzmann", "update")
+PARTS = ("core", "panel", "boltzmann", "update", "ball")
 
 
 def bundle() -> str:
@@ -24,7 +26,39 @@ def bundle() -> str:
 
 def data_files() -> dict[str, Path]:
     """Files that explorers in the book read, by the name they have beside the module."""
-    return {}
+    found = {f"{BALL}{end}": data_dir() / "videos" / f"{BALL}{end}" for end in (".mp4", ".png")}
+    learnt = data_dir() / "runs" / BALL / "mpq-h4-real" / "seed-0" / "q.safetensors"
+    return found | {BALL_Q: learnt} if learnt.exists() else found
+
+
+def made_files() -> dict[str, bytes]:
+    """The same for files that are made when the book is built; none without MuJoCo and dm_control, and the page says so."""
+    try:
+        return {"ball.json": json.dumps(ball_setup(BALL_Q if BALL_Q in data_files() else None)).encode()}
+    except ImportError:
+        return {}
+
+
+BALL, BALL_Q = "ball_in_cup_sparse", "ball_in_cup_sparse-q.safetensors"
+
+
+def ball_setup(q: str | None = None) -> dict:
+    """What the page needs to run BallInCupSparse: the model, true and biased parameters, both planners' settings.
+
+    Args:
+        q: name of the Q function's file beside the module, or None.
+    """
+    from mpqlib import tasks
+    from mpqlib.settings import SETTINGS
+    from mpqlib.tasks.ball_in_cup import model_xml
+
+    task, settings = tasks.make(BALL), SETTINGS[BALL]
+    true, plan = ({"timestep": physics.model.opt.timestep, "substeps": physics.substeps}
+                  for physics in (task.true_physics, task.planning_physics))
+    mass = [bound["mass"] / task.true_parameters["mass"] for bound in (task.biased.low, task.biased.high)]
+    return {"xml": model_xml(), "true": {**task.true_parameters, **true}, "plan": plan, "centre": sum(mass) / 2,
+            "worlds": {name: value.tolist() for name, value in task.biased.spread(256).items()},
+            "mpq": asdict(settings.mpq.planner), "mppi": asdict(settings.mppi), "value_range": settings.mpq.value_range, "q": q}
 
 
 class Explorer(anywidget.AnyWidget):
@@ -81,3 +115,25 @@ class Update(Explorer):
     cost_before = traitlets.Float(0.0).tag(sync=True)
     cost_after = traitlets.Float(0.0).tag(sync=True)
     iterations = traitlets.Int(0).tag(sync=True)
+
+
+class Ball(Explorer):
+    """MPPI and MPQ on BallInCupSparse with MuJoCo in the page (chapter 8); in Jupyter, which serves no MuJoCo, the recording.
+
+    Traits: lam (unit of cost, 0.01 to 10), horizon (1 to 32), samples (8 to 64), mass (the model's ball, times the true
+    one, 0.5 to 10) and method ("mpq" or "mppi") are what the book's element starts from.
+    """
+
+    kind = traitlets.Unicode("ball").tag(sync=True)
+    sliders = ("lam", "horizon", "samples", "mass", "method")
+    lam = traitlets.Float(0.15, min=0.01, max=10.0).tag(sync=True)
+    horizon = traitlets.Int(4, min=1, max=32).tag(sync=True)
+    samples = traitlets.Int(36, min=8, max=64).tag(sync=True)
+    mass = traitlets.Float(5.0, min=0.5, max=10.0).tag(sync=True)
+    method = traitlets.Enum(("mpq", "mppi"), "mpq").tag(sync=True)
+    video = traitlets.Bytes().tag(sync=True)
+
+    @traitlets.default("video")
+    def _recording(self):
+        path = data_dir() / "videos" / f"{BALL}.mp4"
+        return path.read_bytes() if path.exists() else b""

@@ -120,8 +120,12 @@ class BallInCupSparse(MujocoTask):
         return (caught.shape[-1] == self.last_steps) & (caught.sum(axis=-1) >= self.needed)
 
 
-def _model():
-    """dm_control's model without materials and sky: 20 KB instead of 11 MB, the same trajectories."""
+def model_xml():
+    """dm_control's model as MJCF, without materials and sky: 20 KB instead of 11 MB, the same trajectories."""
     xml = (package_folder("dm_control") / "suite" / "ball_in_cup.xml").read_text()
     xml = re.sub(r"<include[^>]*/>|material=\"[^\"]*\"", "", xml)
-    return import_mujoco().MjModel.from_xml_string(xml.replace("<worldbody>", '<size memory="200K"/><worldbody>', 1))
+    return xml.replace("<worldbody>", '<size memory="200K"/><worldbody>', 1)
+
+
+def _model():
+    return import_mujoco().MjModel.from_xml_string(model_xml())
