@@ -1,5 +1,11 @@
 """Sphinx extension of this book: pages that are valid and ask no other host for anything."""
 import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
 from pathlib import Path
 
 from docutils import nodes
@@ -25,13 +31,8 @@ def add_explorers(app, config):
     folder = Path(app.outdir).parent / "explorers-static" / "explorers"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "mpq-explorers.js").write_text(explorers.bundle(), encoding="utf-8")
-    found = {name: path.read_bytes() for name, path in explorers.data_files().items()} | explorers.made_files()
-    for name, content in found.items():
-        (folder / name).write_bytes(content)
-    mujoco = [Path(app.srcdir).parent / "_build/vendor/static/mujoco" / name for name in ("mujoco.wasm", "mujoco.js")]
-    there = all(path.exists() for path in mujoco)
-    (folder / "mujoco.json").write_text(json.dumps(
-        {"url": "../mujoco/mujoco.js", "bytes": sum(path.stat().st_size for path in mujoco)} if there else {}))
+    for name, path in explorers.data_files().items():
+        (folder / name).write_bytes(path.read_bytes())
     config.html_static_path.append(str(folder.parent))
 
 
@@ -54,6 +55,30 @@ def clean_scripts(app, pagename, templatename, context, doctree):
     scripts[:] = [script for script in scripts if not thebe(script)]
     if "<mpq-" in context.get("body", ""):
         app.add_js_file("explorers/mpq-explorers.js", type="module")
+        context["body"] = with_stills(context["body"], Path(app.outdir).parent / "explorers-static/explorers/mpq-explorers.js")
+
+
+def with_stills(body, module):
+    """Put into each explorer's element what it first shows, for pages whose scripts have not run yet or never will."""
+    elements = re.findall(r"<(mpq-[\w-]+)([^>]*)></\1>", body)
+    wanted = [(tag, attributes(tag + given)) for tag, given in elements]
+    node = shutil.which("node", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    if node is None:
+        logger.info("Node was not found: explorers have no picture until their scripts run")
+        return body
+    done = subprocess.run([node, Path(__file__).with_name("still.mjs"), module], input=json.dumps(wanted), capture_output=True, text=True)
+    if done.returncode or done.stderr:
+        logger.info("explorers without a picture until their scripts run: %s", done.stderr)
+    stills = iter(json.loads(done.stdout) if done.returncode == 0 else [""] * len(wanted))
+    return re.sub(r"<(mpq-[\w-]+)([^>]*)></\1>", lambda m: f'<{m[1]} class="mpq-explorer"{m[2]}>{next(stills)}</{m[1]}>', body)
+
+
+def attributes(text):
+    """{name: value} of the attributes in a start tag without its brackets."""
+    parser, found = HTMLParser(), {}
+    parser.handle_starttag = lambda tag, pairs: found.update((name, value or "") for name, value in pairs)
+    parser.feed(f"<{text}>")
+    return found
 
 
 def setup(app):

@@ -1,24 +1,14 @@
 """The built book: counted, its links and anchors followed, and opened in Chromium served from localhost."""
-import http.server
-import threading
-from functools import partial
 from urllib.parse import unquote, urlsplit
 
 import house
 import numpy as np
 import pytest
-from bs4 import BeautifulSoup
 from conftest import toc_pages
 from PIL import Image
 
 PAGES = toc_pages(house.ROOT)
 EXTRA = {"genindex", "search", "prf-prf"}  # pages that Sphinx and sphinx-proof add
-
-
-@pytest.fixture(scope="session")
-def soups(html):
-    return {path.relative_to(html).as_posix(): BeautifulSoup(path.read_bytes(), "lxml")
-            for path in html.rglob("*.html") if "_static" not in path.parts}
 
 
 # --- without a browser ---------------------------------------------------------------------------
@@ -90,57 +80,6 @@ def test_pages_load_within_reason(html):
 
 
 # --- in the browser ------------------------------------------------------------------------------
-
-class QuietHandler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
-
-
-@pytest.fixture(scope="session")
-def site(html):
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=html))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-
-
-@pytest.fixture(scope="session")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    path = house.chromium()
-    assert path, "no Chromium: Debian's package chromium, or `playwright install chromium`, or MPQ_WITHOUT=browser"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=[
-            "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-            "--disable-component-update", "--disable-sync"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def visit(browser, site):
-    """visit(page, **context options) -> the page, loaded; complaints and foreign requests collect in .complaints."""
-    contexts = []
-
-    def visit(name, **options):
-        contexts.append(browser.new_context(**options))
-        page = contexts[-1].new_page()
-        page.complaints = []
-        page.on("console", lambda m: page.complaints.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda e: page.complaints.append(str(e)))
-        page.on("response", lambda r: page.complaints.append(f"{r.status} {r.url}") if r.status >= 400 else None)
-        page.on("request", lambda r: page.complaints.append(f"request to another origin: {r.url}")
-                if not r.url.startswith((site, "data:", "blob:")) else None)
-        page.goto(f"{site}/{name}.html", wait_until="load")
-        page.wait_for_function("!window.MathJax || !MathJax.startup || MathJax.startup.promise.then(() => true)")
-        page.wait_for_load_state("networkidle")
-        return page
-
-    yield visit
-    for context in contexts:
-        context.close()
-
 
 @pytest.mark.browser
 @pytest.mark.parametrize("name", [*PAGES, *sorted(EXTRA)])

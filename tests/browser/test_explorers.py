@@ -1,0 +1,305 @@
+"""Every explorer in the built book, in Chromium: moved, pressed, checked by axe-core, on a phone, before and without its script.
+
+`python tests/browser/test_explorers.py` measures how long each takes to draw itself anew and writes data/benchmarks/explorers.json.
+"""
+import json
+import statistics
+import time
+
+import house
+import pytest
+
+from mpqlib import explorers
+
+KINDS = sorted(one.class_traits()["kind"].default_value for one in explorers.Explorer.__subclasses__())
+AXE = house.VENDOR / "node_modules/axe-core/axe.min.js"
+CALM = {"reduced_motion": "reduce"}  # nothing moves by itself
+PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+
+STATE = """host => { const root = host.querySelector('.mpq-x'); return {
+    drawing: [...root.querySelectorAll('svg, canvas')].map(e => e.tagName === 'CANVAS' ? e.toDataURL() : e.innerHTML).join(''),
+    readout: root.querySelector('.readout').textContent, note: root.querySelector('.note').textContent,
+    rest: [...root.querySelectorAll('button, output, details, select, input')].map(e => e.textContent + e.value + e.disabled + e.checked).join('|'),
+    draws: +root.dataset.draws, milliseconds: +root.dataset.milliseconds }; }"""
+UPGRADED = "kind => [...document.querySelectorAll(`mpq-${kind}`)].every(host => host.querySelector('.mpq-x')?.dataset.draws)"
+
+
+@pytest.fixture(scope="session")
+def places(soups):
+    """Kind -> the pages it is on."""
+    return {kind: [page.removesuffix(".html") for page, soup in sorted(soups.items()) if soup.select(f"mpq-{kind}")] for kind in KINDS}
+
+
+@pytest.fixture
+def elements(visit, places):
+    """elements(kind, pages=None) -> (page, element) of each element of that kind, settled."""
+    def elements(kind, pages=None, **options):
+        for name in places[kind][:pages]:
+            page = visit(name, **{**CALM, **options})
+            page.wait_for_function(UPGRADED, arg=kind)
+            for host in page.query_selector_all(f"mpq-{kind}"):
+                settled(host)
+                yield page, host
+
+    return elements
+
+
+def state(host):
+    return host.evaluate(STATE)
+
+
+def settled(host, patience=8.0):
+    """State after two looks 120 ms apart have shown the same."""
+    before, deadline = state(host), time.monotonic() + patience
+    while time.monotonic() < deadline:
+        time.sleep(0.12)
+        now = state(host)
+        if all(now[key] == before[key] for key in ("drawing", "readout", "draws")):
+            return now
+        before = now
+    return before
+
+
+def after(host, act, before):
+    """State once `act` has changed something other than the count of drawings; fails where it does not."""
+    act()
+    deadline = time.monotonic() + 8
+    while time.monotonic() < deadline:
+        now = state(host)
+        if any(now[key] != before[key] for key in ("drawing", "readout", "rest")):
+            return settled(host)
+        time.sleep(0.03)
+    return None
+
+
+def move(page, slider, place):
+    """A slider to its low end, its high end (by key) or its middle."""
+    slider.focus()
+    if place == "middle":
+        low, high, step = (float(slider.get_attribute(name)) for name in ("min", "max", "step"))
+        slider.fill(f"{low + step * round((high - low) / 2 / step):.10g}")
+    else:
+        page.keyboard.press({"low": "Home", "high": "End"}[place])
+
+
+def test_every_explorer_is_on_a_page(places):
+    assert places and all(places.values()), places
+
+
+def test_every_element_holds_a_picture_before_its_script_runs(soups, places):
+    for kind, pages in places.items():
+        for page in pages:
+            for host in soups[f"{page}.html"].select(f"mpq-{kind}"):
+                assert host.select("svg[aria-label], img[alt], video[poster]"), (page, kind)
+                assert not host.select("input:not([disabled]), button:not([disabled]), select:not([disabled])"), (page, kind)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("kind", KINDS)
+def test_sliders(elements, kind):
+    for page, host in elements(kind):
+        for slider in host.query_selector_all("input[type=range]"):
+            name, first = slider.get_attribute("data-name"), slider.input_value()
+            seen = []
+            for place in ("low", "high", "middle"):
+                move(page, slider, place)
+                seen.append(settled(host) | {"value": slider.evaluate("e => e.parentNode.querySelector('output').textContent")})
+            for what in ("value", "drawing"):
+                assert len({one[what] for one in seen}) == 3, f"{what} is the same at two of the places of {name}"
+            assert len({one["readout"] for one in seen}) > 1, f"the readout does not follow {name}"
+            assert not any(one["note"] for one in seen), seen
+            assert max(one["milliseconds"] for one in seen) < 2000
+            slider.fill(first)
+            settled(host)
+        assert page.complaints == []
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("kind", KINDS)
+def test_choices_and_buttons(elements, kind):
+    for page, host in elements(kind):
+        for select in host.query_selector_all("select"):
+            first, before = select.input_value(), settled(host)
+            others = [v for v in select.evaluate("e => [...e.options].map(o => o.value)") if v != first]
+            for value in [*others, first]:
+                now = after(host, lambda value=value: select.select_option(value), before)
+                assert now and (now["drawing"], now["readout"]) != (before["drawing"], before["readout"]), f"choosing {value!r} changes nothing"
+                before = now
+        for box in host.query_selector_all("input[type=checkbox]"):
+            if box.is_visible() and box.is_enabled():
+                before = settled(host)
+                now = after(host, box.click, before)
+                assert now and now["drawing"] != before["drawing"], "a box changes nothing"
+                box.click()
+        for button in host.query_selector_all("button"):
+            if button.is_enabled():
+                label, before = button.inner_text(), settled(host)
+                assert after(host, button.click, before), f"pressing {label!r} changes nothing"
+        assert page.complaints == [] and state(host)["note"] == ""
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_axe_finds_nothing_serious(elements, kind, scheme):
+    assert AXE.exists(), "axe-core is missing: python book/_ext/house.py vendor"
+    for page, host in elements(kind, color_scheme=scheme):
+        if not page.evaluate("!!window.axe"):
+            page.add_script_tag(content=AXE.read_text(encoding="utf-8"))
+        found = host.evaluate("host => axe.run(host, {resultTypes: ['violations']})")
+        assert len(found["passes"]) > 5
+        serious = [f"{one['id']}: {one['help']}: {[node['html'][:150] for node in one['nodes']]}"
+                   for one in found["violations"] if one["impact"] in ("serious", "critical")]
+        assert serious == []
+
+
+SHIFTS = """window.shifts = [];
+new PerformanceObserver(list => { for (const e of list.getEntries()) shifts.push(e.value); }).observe({type: 'layout-shift', buffered: true});"""
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("options", [{"viewport": {"width": 1280, "height": 900}}, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_shifts_when_the_script_arrives(browser, site, places, kind, options):
+    """The module comes when the page stands; then nothing below an explorer may jump (CLS < 0.02)."""
+    for name in places[kind]:
+        context = browser.new_context(**options, **CALM)
+        try:
+            page = context.new_page()
+            page.add_init_script(SHIFTS)
+            page.route("**/mpq-explorers.js", lambda route: route.continue_())
+            page.route("**/mpq-explorers.js?*", lambda route: route.abort())
+            page.goto(f"{site}/{name}.html", wait_until="networkidle")
+            host = page.query_selector(f"mpq-{kind}")
+            host.scroll_into_view_if_needed()
+            page.wait_for_timeout(300)
+            tall = [one.bounding_box()["height"] for one in page.query_selector_all(f"mpq-{kind}")]
+            assert min(tall) > 200
+            page.evaluate("window.shifts.length = 0")
+            page.evaluate("import(new URL('_static/explorers/mpq-explorers.js', location.href))")
+            page.wait_for_function(UPGRADED, arg=kind)
+            settled(host)
+            page.wait_for_timeout(200)
+            assert sum(page.evaluate("window.shifts")) < 0.02
+            now = [one.bounding_box()["height"] for one in page.query_selector_all(f"mpq-{kind}")]
+            assert now == pytest.approx(tall, abs=4), name
+        finally:
+            context.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("kind", KINDS)
+def test_on_a_phone(elements, kind):
+    """Nothing is wider than the page at either end of a slider, and a finger moves it."""
+    wide = "() => document.documentElement.scrollWidth"
+    for page, host in elements(kind, **PHONE):
+        for slider in host.query_selector_all("input[type=range]"):
+            slider.scroll_into_view_if_needed()
+            box, before = slider.bounding_box(), slider.input_value()
+            assert box["height"] >= 24 and box["width"] >= 80
+            share = (float(before) - float(slider.get_attribute("min"))) / (float(slider.get_attribute("max")) - float(slider.get_attribute("min")))
+            page.touchscreen.tap(box["x"] + box["width"] * (0.25 if share > 0.5 else 0.75), box["y"] + box["height"] / 2)
+            assert slider.input_value() != before
+            for place in ("low", "high"):
+                move(page, slider, place)
+                settled(host)
+                assert page.evaluate(wide) <= 390
+            slider.fill(before)
+        for small in host.query_selector_all("button, select"):
+            if small.is_visible():
+                assert small.bounding_box()["height"] >= 24
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_scripts_there_is_a_picture(browser, site, places, kind):
+    context = browser.new_context(java_script_enabled=False)
+    try:
+        page = context.new_page()
+        page.goto(f"{site}/{places[kind][0]}.html")
+        host = page.locator(f"mpq-{kind}").first
+        picture = host.locator("svg, img, video").locator("visible=true").first
+        assert picture.bounding_box()["height"] > 100
+        assert host.locator("input, button, select").locator("visible=true").count() == 0
+    finally:
+        context.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("kind", KINDS)
+def test_bad_input_is_named_in_place(visit, places, kind):
+    """Numbers out of range, words for numbers and missing files give a sentence; the page goes on."""
+    for bad in ("-1e9", "much"):
+        page = visit(places[kind][0], **CALM)
+        page.wait_for_function(UPGRADED, arg=kind)
+        page.evaluate("""([kind, bad]) => {
+            const old = document.querySelector(`mpq-${kind}`), again = document.createElement(`mpq-${kind}`);
+            const sliders = [...old.querySelectorAll('input[type=range], select')].map(e => e.dataset.name);
+            for (const name of old.getAttributeNames()) {
+                if (name !== 'class' && !sliders.includes(name)) again.setAttribute(name, bad === 'much' ? 'missing.bin' : old.getAttribute(name));
+            }
+            for (const name of sliders) again.setAttribute(name, bad);
+            old.replaceWith(again); }""", [kind, bad])
+        page.wait_for_function(UPGRADED, arg=kind)
+        host = page.query_selector(f"mpq-{kind}")
+        assert settled(host)["note"].endswith((".", ")")), "no sentence"
+        assert "stopped" not in state(host)["note"]
+        assert [one for one in page.complaints if "404" not in one] == []
+
+
+def frame_times(page, host, moves=9):
+    """Milliseconds in which the explorer drew itself anew after each of some moves of each slider."""
+    found = []
+    for slider in host.query_selector_all("input[type=range]"):
+        first = slider.input_value()
+        low, high, step = (float(slider.get_attribute(name)) for name in ("min", "max", "step"))
+        for i in range(moves):
+            slider.fill(f"{low + step * round((high - low) * (i * 5 % moves) / (moves - 1) / step):.10g}")
+            found.append(settled(host)["milliseconds"])
+        slider.fill(first)
+    return found
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_move_is_drawn_soon(elements, kind):
+    """Generously: data/benchmarks/explorers.json holds what is usual."""
+    times = [one for page, host in elements(kind, pages=1) for one in frame_times(page, host, moves=3)]
+    assert not times or statistics.median(times) < 500
+
+
+def bench():
+    """Write data/benchmarks/explorers.json."""
+    import http.server
+    import threading
+    from functools import partial
+
+    from conftest import QuietHandler
+    from playwright.sync_api import sync_playwright
+
+    from mpqlib.experiments import provenance
+
+    folder, rows = house.ROOT / "_build/html", []
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=folder))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=house.chromium(), args=["--no-sandbox", "--disable-gpu"])
+        for kind in KINDS:
+            place = next(path for path in sorted(folder.glob("*.html")) if f"<mpq-{kind}" in path.read_text(encoding="utf-8"))
+            page = browser.new_page(**CALM)
+            page.goto(f"http://127.0.0.1:{server.server_port}/{place.name}", wait_until="networkidle")
+            page.wait_for_function(UPGRADED, arg=kind)
+            times = frame_times(page, page.query_selector(f"mpq-{kind}"))
+            if times:
+                rows.append({"explorer": kind, "moves": len(times), "median_ms": statistics.median(times), "largest_ms": max(times)})
+            page.close()
+        version = browser.version
+        browser.close()
+    server.shutdown()
+    written = {"rows": rows, "chromium": version, **provenance()}
+    (house.ROOT / "data/benchmarks/explorers.json").write_text(json.dumps(written, indent=1) + "\n")
+    return rows
+
+
+if __name__ == "__main__":
+    print(*bench(), sep="\n")
