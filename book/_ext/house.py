@@ -1,4 +1,4 @@
-"""What the Makefile needs beyond pip: system parts, MathJax, executed notebooks. Usage: python book/_ext/house.py COMMAND [ARGS]"""
+"""What the Makefile needs beyond pip: system parts, MathJax and MuJoCo for the pages, executed notebooks. Usage: python book/_ext/house.py COMMAND [ARGS]"""
 import ctypes.util
 import os
 import re
@@ -62,15 +62,18 @@ def system(*parts):
 
 
 def vendor():
-    """Fetch MathJax, for the pages, and axe-core, for their tests, pinned by vendor/package-lock.json; MathJax into _build/vendor/static."""
+    """Fetch MathJax and MuJoCo's WebAssembly, for the pages, and axe-core, for their tests, pinned by vendor/package-lock.json; what pages need into _build/vendor/static."""
     VENDOR.mkdir(parents=True, exist_ok=True)
     for name in ("package.json", "package-lock.json"):
         shutil.copy(ROOT / "book/_ext/vendor" / name, VENDOR)
     env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=silent", "--fetch-retries=1"]
     if subprocess.run(command, cwd=VENDOR, env=env).returncode:
-        print("MathJax and axe-core could not be fetched from npm: the pages will load MathJax from a CDN and need the network.")
+        print("MathJax and axe-core could not be fetched from npm: the pages will load MathJax from a CDN and need the network, and show a recording in place of MuJoCo.")
         return
+    (VENDOR / "static/mujoco").mkdir(parents=True, exist_ok=True)
+    for name in ("mujoco.js", "mujoco.wasm"):
+        shutil.copyfile(VENDOR / "node_modules/@mujoco/mujoco" / name, VENDOR / "static/mujoco" / name)
     es5, static = VENDOR / "node_modules/mathjax/es5", VENDOR / "static/mathjax"
     fonts = "output/chtml/fonts/woff-v2"
     shutil.copytree(es5 / fonts, static / fonts, dirs_exist_ok=True)

@@ -31,8 +31,13 @@ def add_explorers(app, config):
     folder = Path(app.outdir).parent / "explorers-static" / "explorers"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "mpq-explorers.js").write_text(explorers.bundle(), encoding="utf-8")
-    for name, path in explorers.data_files().items():
-        (folder / name).write_bytes(path.read_bytes())
+    found = {name: path.read_bytes() for name, path in explorers.data_files().items()} | explorers.made_files()
+    for name, content in found.items():
+        (folder / name).write_bytes(content)
+    mujoco = [Path(app.srcdir).parent / "_build/vendor/static/mujoco" / name for name in ("mujoco.wasm", "mujoco.js")]
+    there = all(path.exists() for path in mujoco)
+    (folder / "mujoco.json").write_text(json.dumps(
+        {"url": "../mujoco/mujoco.js", "bytes": sum(path.stat().st_size for path in mujoco)} if there else {}))
     config.html_static_path.append(str(folder.parent))
 
 
