@@ -15,7 +15,7 @@ import traitlets
 
 from mpqlib import data_dir
 
-PARTS = ("core", "panel", "boltzmann", "update", "ball")
+PARTS = ("core", "panel", "boltzmann", "update", "pendulum", "ball")
 
 
 def bundle() -> str:
@@ -26,7 +26,8 @@ def bundle() -> str:
 
 def data_files() -> dict[str, Path]:
     """Files that explorers in the book read, by the name they have beside the module."""
-    found = {f"{BALL}{end}": data_dir() / "videos" / f"{BALL}{end}" for end in (".mp4", ".png")}
+    found = {PENDULUM_Q: data_dir() / "runs" / "pendulum_swingup" / "mpq-h8-real" / "seed-0" / "q.safetensors"}
+    found |= {f"{BALL}{end}": data_dir() / "videos" / f"{BALL}{end}" for end in (".mp4", ".png")}
     learnt = data_dir() / "runs" / BALL / "mpq-h4-real" / "seed-0" / "q.safetensors"
     return found | {BALL_Q: learnt} if learnt.exists() else found
 
@@ -39,6 +40,7 @@ def made_files() -> dict[str, bytes]:
         return {}
 
 
+PENDULUM_Q = "pendulum-q.safetensors"
 BALL, BALL_Q = "ball_in_cup_sparse", "ball_in_cup_sparse-q.safetensors"
 
 
@@ -67,9 +69,12 @@ class Explorer(anywidget.AnyWidget):
     _esm = bundle()
     kind = traitlets.Unicode().tag(sync=True)
     sliders: tuple[str, ...] = ()
+    book_files: dict[str, str] = {}  # attribute of the book's element -> name of a file beside the module
 
     def _repr_mimebundle_(self, **kwargs):
-        attributes = "".join(f' {name}="{escape(str(getattr(self, name)))}"' for name in self.sliders)
+        values = {name: getattr(self, name) for name in self.sliders} | self.book_files
+        attributes = "".join(f" {name}" if value is True else f' {name}="{escape(str(value))}"'
+                             for name, value in values.items() if value is not False)
         found = super()._repr_mimebundle_(**kwargs)
         data, metadata = found if isinstance(found, tuple) else (found or {}, {})
         called = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.sliders)
@@ -115,6 +120,36 @@ class Update(Explorer):
     cost_before = traitlets.Float(0.0).tag(sync=True)
     cost_after = traitlets.Float(0.0).tag(sync=True)
     iterations = traitlets.Int(0).tag(sync=True)
+
+
+class Pendulum(Explorer):
+    """PendulumSwingup in closed loop under MPPI and MPQ, with the same settings, noise and biased worlds (chapters 1 and 9).
+
+    Traits: horizon (1 to 64), lam (unit of cost, 0.01 to 10), samples (4 to 128), beta (0 to 0.95), and mean (0.6 to 1.6)
+    and spread (0 to 0.5) of the mass and length in the planner's simulator, relative to the true ones, are sliders;
+    autoplay starts the animation; cost_mppi, cost_mpq, success_mppi and success_mpq are read out.
+    """
+
+    kind = traitlets.Unicode("pendulum").tag(sync=True)
+    sliders = ("horizon", "lam", "samples", "beta", "mean", "spread", "autoplay")
+    book_files = {"q": PENDULUM_Q}
+    horizon = traitlets.Int(8, min=1, max=64).tag(sync=True)
+    lam = traitlets.Float(0.15, min=0.01, max=10.0).tag(sync=True)
+    samples = traitlets.Int(24, min=4, max=128).tag(sync=True)
+    beta = traitlets.Float(0.0, min=0.0, max=0.95).tag(sync=True)
+    mean = traitlets.Float(1.2, min=0.6, max=1.6).tag(sync=True)
+    spread = traitlets.Float(0.3, min=0.0, max=0.5).tag(sync=True)
+    autoplay = traitlets.Bool(False).tag(sync=True)
+    q = traitlets.Bytes().tag(sync=True)
+    cost_mppi = traitlets.Float(0.0).tag(sync=True)
+    cost_mpq = traitlets.Float(0.0).tag(sync=True)
+    success_mppi = traitlets.Bool(False).tag(sync=True)
+    success_mpq = traitlets.Bool(False).tag(sync=True)
+
+    @traitlets.default("q")
+    def _learnt(self):
+        path = data_files()[PENDULUM_Q]
+        return path.read_bytes() if path.exists() else b""
 
 
 class Ball(Explorer):

@@ -1,6 +1,7 @@
 """The explorers' JavaScript against mpqlib, on the same numbers, in Node."""
 import base64
 import json
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -190,6 +191,69 @@ def test_one_update_and_the_cost_of_executing_its_mean(js, control_cost, beta, s
         states = TASK.true_system()(state[None], torques[None], None)[0]
         close(found[name]["states"], states)
         close(found[name]["cost"], TASK.cost(states[:-1], torques).sum())
+
+
+@pytest.mark.parametrize("mean, spread", [(1.2, 0.3), (0.7, 0.0)])
+def test_the_pendulums_pair_of_episodes(js, mean, spread):
+    """MPPI and MPQ of the explorer against mpqlib, on the noise and the worlds that both of them drew."""
+    steps, H, N, lam = 40, 6, 12, 0.2
+    found = js(JS_Q + "const pair = x.pendulumPair(d, 3, q);"
+               "for (let t = 0; t < d.steps; t++) for (const e of Object.values(pair)) e.advance();"
+               "return {mppi: pair.mppi.states, mpq: pair.mpq.states, costs: [pair.mppi.cost, pair.mpq.cost],"
+               "        draws: pair.mppi.torques.map((_, t) => [pair.mppi.draw(t), pair.mpq.draw(t)])}",
+               file=encoded(Q_FILE), lam=lam, horizon=H, samples=N, beta=0.5, mean=mean, spread=spread, steps=steps)
+    assert all(first == second for first, second in found["draws"])
+    worlds = [{name: np.array(value) for name, value in first["worlds"].items()} for first, _ in found["draws"]]
+    drawn = np.concatenate([list(world.values()) for world in worlds], axis=None)
+    close([drawn.mean(), drawn.std()], [mean, spread / 3**0.5], atol=1e-9 + 0.05 * spread)
+    assert abs(drawn - mean).max() <= spread + 1e-12
+    noise = np.array([first["noise"] for first, _ in found["draws"]]).reshape(steps, N, H)
+    assert abs(noise.std() - 2) < 0.1 and abs(np.mean(noise[..., 1:] * noise[..., :-1]) / 4 - 0.5) < 0.1
+    assert len({tuple(one) for one in noise[:, 0]}) == steps
+    settings = MPPISettings(H, N, lam, 2.0, TASK.action_low, TASK.action_high, beta=0.5, gamma=0.95)
+    white = noise / 2 @ np.linalg.inv(settings._noise_factor)
+    start = np.array(found["mppi"][:1])
+    assert found["mpq"][0] == found["mppi"][0] and (abs(start - [np.pi, 0]) < 0.1).all()
+    for name, q, cost in (("mppi", None, found["costs"][0]), ("mpq", exact_q(Q_FILE)[0], found["costs"][1])):
+        planner = MPPI(settings, Simulator(TASK.step, Given(worlds)), TASK.cost, q)
+        history = list(receding_horizon(planner, TASK.true_system(), start, steps, Noise(white)))
+        close(found[name], np.array([start[0], *(one[3][0] for one in history)]), atol=1e-7)
+        close(cost, sum(one[2][0] for one in history), atol=1e-7)
+
+
+def test_what_the_pendulum_explorer_says(js):
+    """At the settings it opens with MPPI fails and MPQ succeeds; its energy and its time of standing are right."""
+    settings = {"lam": 0.15, "horizon": 8, "samples": 24, "beta": 0.0, "mean": 1.2, "spread": 0.3}
+    found = js(JS_Q + "return [1, 2, 3, 4].map((seed) => { const pair = x.pendulumPair(d, seed, q);"
+               "  return Object.values(pair).map((e) => { while (e.done < x.pendulum.steps) e.advance();"
+               "    return [e.success, x.uprightFrom(e.states), e.states, e.states.map(x.pendulumEnergy)]; }); })", file=encoded(Q_FILE), **settings)
+    assert [[run[0] for run in pair] for pair in found] == [[False, True]] * 4
+    for success, since, states, energy in found[0]:
+        states = np.array(states)
+        inside = np.abs(TASK.angle(states)) < TASK.upright
+        expected = next((t for t in range(len(states)) if inside[t:].all()), np.inf) * TASK.dt
+        close(np.inf if since is None else since, expected)  # JSON has no infinity
+        close(energy, 0.5 / 3 * states[:, 1] ** 2 + TASK.gravity * (0.5 + 0.5 * np.cos(states[:, 0])))
+
+
+@pytest.mark.parametrize("widget", [explorers.Boltzmann, explorers.Update, explorers.Pendulum])
+def test_sliders_of_page_and_widget_agree(widget):
+    """Ends and default of each slider in the JavaScript are those of its trait."""
+    kind = widget.kind.default_value
+    text = (explorers.files("mpqlib") / "static" / "explorers" / f"{kind}.js").read_text(encoding="utf-8")
+    found = {name: tuple(map(float, numbers)) for name, *numbers in re.findall(
+        r'name: "(\w+)", label: "[^"]*", min: ([\d.]+), max: ([\d.]+),.*? value: ([\d.]+)', text)}
+    traits = {name: (trait.min, trait.max, trait.default_value) for name, trait in widget.class_traits().items()
+              if name in widget.sliders and hasattr(trait, "min")}
+    assert found == traits
+
+
+def test_the_pendulums_widget_carries_its_q(js):
+    widget = explorers.Pendulum(autoplay=True)
+    assert widget.q == Q_FILE.read_bytes() == explorers.data_files()[widget.book_files["q"]].read_bytes()
+    html = widget._repr_mimebundle_()[0]["text/html"]
+    assert 'q="pendulum-q.safetensors"' in html and " autoplay" in html
+    assert "autoplay" not in explorers.Pendulum()._repr_mimebundle_()[0]["text/html"]
 
 
 def test_noise_of_the_update_stays_where_a_slider_does_not_move_it(js):

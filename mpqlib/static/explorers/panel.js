@@ -116,7 +116,7 @@ const REDUCED = () => globalThis.matchMedia?.("(prefers-reduced-motion: reduce)"
  * spec: {name, title, size: [width, height] of the drawing, narrow: the same for phones (api.narrow is then true), controls: [{name, label, min, max, step, log, unit, value, digits}],
  *        choices: [{name, label, options: [[value, text]], value}], buttons: [{label, press(api)}],
  *        draw(drawing, values, api) -> text of the readout, or undefined to leave it; start(api), outputs: [names],
- *        lines: [wide, narrow], of the readout, to keep room for, load(store) -> promise of what becomes api.loaded, without: the sentence if it fails}.
+ *        lines: [wide, narrow], of the readout, to keep room for, load(store) -> promise of what becomes api.loaded, without: the words before the reason if it fails}.
  * store: {get(name), set(name, value), save(), onChange(callback) -> stop}: a page's attributes, or the traits of a widget.
  * Returns a function that takes it off the page.
  */
@@ -253,7 +253,7 @@ export function panel(host, store, spec) {
   draw();
   spec.load?.(store).then((found) => { api.loaded = found; }, (error) => {
     api.loaded = null;
-    complaints.set("load", `${spec.without} (${error.message})`);
+    complaints.set("load", `${spec.without}: ${error.message}.`);
   }).then(refresh);
   return () => {
     off?.(); stop?.(); sized?.disconnect(); seen?.disconnect();

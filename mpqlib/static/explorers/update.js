@@ -35,7 +35,7 @@ explorer("update", (host, store) => {
       { name: "lam", label: "Temperature λ", min: 0.01, max: 100, log: true, value: 1 },
       { name: "sigma", label: "Noise σ", min: 0.25, max: 4, step: 0.25, value: 2, unit: "N m" },
       { name: "samples", label: "Samples N", min: 4, max: 256, step: 4, value: 100 },
-      { name: "horizon", label: "Horizon H", min: 2, max: LONGEST, step: 1, value: 50 },
+      { name: "horizon", label: "Horizon H", min: 2, max: 64, step: 1, value: 50 },
       { name: "step_size", label: "Step size α", min: 0.05, max: 1, step: 0.05, value: 0.5 },
       { name: "beta", label: "Noise correlation β", min: 0, max: 0.95, step: 0.05, value: 0.8 }],
     buttons: [
@@ -70,7 +70,7 @@ explorer("update", (host, store) => {
       const steps = (values) => [Float64Array.from({ length: 2 * H }, (_, i) => Math.ceil(i / 2) * dt), Float64Array.from({ length: 2 * H }, (_, i) => values[Math.floor(i / 2)])];
       const tallest = Math.max(2.2, ...plan.U.map(Math.abs), ...U.map(Math.abs)) * 1.05;
       const torque = axes(drawing, boxes.torque, {
-        x: { range: [0, H * dt], label: "seconds ahead" }, y: { range: [-tallest, tallest], ticks: ticks(-tallest, tallest, 3), label: "mean torque U (N m)" }, title: "motor ±2" });
+        x: { range: [0, H * dt], label: "seconds ahead" }, y: { range: [-tallest, tallest], ticks: ticks(-tallest, tallest, 4), label: "mean torque U (N m)" }, title: "motor ±2" });
       torque.area([0, H * dt, H * dt, 0], [-2, -2, 2, 2], COLOURS.prior);
       torque.line(...steps(U), COLOURS.prior, { "stroke-dasharray": "3 4" });
       torque.line(...steps(plan.U), COLOURS.true);
