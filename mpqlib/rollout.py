@@ -9,7 +9,9 @@ and held along the rollout.
 import copy
 import logging
 import os
+import sys
 from collections.abc import Callable
+from ctypes.util import find_library
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,11 +55,14 @@ class Simulator:
 
 
 def import_mujoco():
-    """The mujoco module, without its rendering where there is no GL library for it.
+    """The mujoco module; on a Linux machine without a display it renders with EGL or OSMesa, if there is a library for it.
 
     Raises:
         ImportError: if MuJoCo is not installed, saying how to install it.
     """
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        there = [name for name, library in (("egl", "EGL"), ("osmesa", "OSMesa")) if find_library(library)]
+        os.environ.setdefault("MUJOCO_GL", (there or ["disable"])[0])
     try:
         import mujoco
     except ModuleNotFoundError as error:

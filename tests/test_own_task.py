@@ -105,6 +105,28 @@ def test_a_missing_body_is_named_with_those_there_are(page):
         Sledge().simulator()
 
 
+@pytest.mark.parametrize("attributes, said", [
+    (dict(action_low=-3.0), r"action_low of switch is -3.0; it must be a tuple, one number per action dimension"),
+    (dict(action_high=(3.0, 3.0)), r"action range of switch is \(-3.0,\) to \(3.0, 3.0\); both must have one number"),
+    (dict(action_low=(4.0,)), "low < high"),
+    (dict(dt=0.0), "dt of switch is 0.0; it must be a finite number > 0"),
+    (dict(dt=0.0533), r"substeps of \S+ s make \S+ s; a control step of switch is dt = 0.0533 s"),
+    (dict(state_dim=3), r"reset\(1, rng\) of switch gives an array of shape \(1, 2\); with state_dim = 3"),
+    (dict(observation_dim=9), r"observe of switch gives an array of shape \(1, \d\) for one state; with observation_dim = 9"),
+    (dict(action_low=(-3.0, -3.0), action_high=(3.0, 3.0)), r"an action of switch \(2 numbers\) drives its model by 2; the model has 1 act"),
+])
+def test_attributes_that_do_not_fit_are_named_when_the_task_is_used(page, attributes, said):
+    wrong = type("Wrong", (page["ToggleSwitch"],), attributes)()
+    with pytest.raises(ValueError, match=said):
+        wrong.environment()
+
+
+def test_a_state_that_does_not_fit_the_model_is_named_by_its_simulator(page):
+    wrong = type("Wrong", (page["ToggleSwitch"],), dict(state_dim=3))()
+    with pytest.raises(ValueError, match=r"state_dim = 3\) enters its model as 3 numbers; the model has 1 positions and 1 velocities"):
+        wrong.true_system()
+
+
 def test_a_task_without_a_picture_says_so(page):
     by_hand = page["SwitchByHand"]()
     with pytest.raises(NotImplementedError, match="switch_by_hand has no picture"):

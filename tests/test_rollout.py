@@ -1,4 +1,7 @@
 import copy
+import os
+import subprocess
+import sys
 
 import mujoco
 import numpy as np
@@ -136,3 +139,14 @@ def test_mujoco_bad_arguments_are_named():
                                                         '<general joint="x" dyntype="integrator"/>'))
     with pytest.raises(ValueError, match="activations or plugins"):
         MujocoSimulator(Physics(model, substeps=5), write, MASSES)
+
+
+@pytest.mark.gl
+def test_without_a_display_it_renders_without_being_told_how():
+    """In a fresh process that knows neither a display nor MUJOCO_GL."""
+    code = ("from mpqlib import tasks; import numpy as np; task = tasks.make('franka_drawer_open');"
+            "print(task.render(task.reset(1, np.random.default_rng(0))[0]).std())")
+    environment = {name: value for name, value in os.environ.items() if name not in ("MUJOCO_GL", "DISPLAY", "WAYLAND_DISPLAY")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) > 10

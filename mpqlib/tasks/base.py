@@ -36,6 +36,23 @@ class Task(ABC):
     true_parameters: Mapping[str, float]
     biased: Uniform
 
+    def check(self) -> None:
+        """Raise ValueError, naming what is wrong, unless the attributes fit each other."""
+        if np.shape(self.action_high) != (self.action_dim,) or not np.less(self.action_low, self.action_high).all():
+            raise ValueError(f"action range of {self.name} is {self.action_low} to {self.action_high}; both must have one number "
+                             "per action dimension, low < high")
+        if not 0 < self.dt < np.inf:
+            raise ValueError(f"dt of {self.name} is {self.dt!r}; it must be a finite number > 0, in seconds")
+        self.checked(self.biased)
+        states = self.reset(1, np.random.default_rng(0))
+        if np.shape(states) != (1, self.state_dim):
+            raise ValueError(f"reset(1, rng) of {self.name} gives an array of shape {np.shape(states)}; with state_dim = "
+                             f"{self.state_dim} it must be {(1, self.state_dim)}")
+        features = self.observe(states)
+        if np.shape(features) != (1, self.observation_dim):
+            raise ValueError(f"observe of {self.name} gives an array of shape {np.shape(features)} for one state; with "
+                             f"observation_dim = {self.observation_dim} it must be {(1, self.observation_dim)}")
+
     @abstractmethod
     def reset(self, size: int, rng) -> np.ndarray:
         """(size, ns) start states."""
@@ -65,6 +82,8 @@ class Task(ABC):
 
     @property
     def action_dim(self) -> int:
+        if np.ndim(self.action_low) != 1:
+            raise ValueError(f"action_low of {self.name} is {self.action_low!r}; it must be a tuple, one number per action dimension")
         return len(self.action_low)
 
     def moved(self, size: float) -> "Task":
@@ -130,6 +149,7 @@ class TaskEnv(gymnasium.Env):
     def __init__(self, task: Task, biased: bool = False, render_mode: str | None = None):
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"render_mode is {render_mode!r}; it must be None or 'rgb_array'")
+        task.check()
         self.task, self.render_mode = task, render_mode
         self.metadata = {**self.metadata, "render_fps": round(1 / task.dt)}
         self.system = task.simulator() if biased else task.true_system()

@@ -44,11 +44,32 @@ class MujocoTask(Task):
     def write(self, model, parameters) -> None:
         """Put parameters (name -> float) into a model, in place."""
 
+    def fits(self, physics: Physics) -> Physics:
+        """The `Physics`, if its steps make up the task's dt and its model takes the task's states and actions.
+
+        Raises:
+            ValueError: saying what does not fit.
+        """
+        model, step = physics.model, physics.model.opt.timestep
+        if abs(physics.substeps * step - self.dt) > 1e-9:
+            raise ValueError(f"{physics.substeps} substeps of {step:g} s make {physics.substeps * step:g} s; a control step of "
+                             f"{self.name} is dt = {self.dt:g} s")
+        states, actions = np.zeros((1, self.state_dim)), np.zeros((1, 1, self.action_dim))
+        joints = np.shape(physics.enter(states))
+        if joints != (1, model.nq + model.nv):
+            raise ValueError(f"a state of {self.name} (state_dim = {self.state_dim}) enters its model as {joints[-1]} numbers; the model "
+                             f"has {model.nq} positions and {model.nv} velocities")
+        found = physics.controls(states, actions, physics.substeps).shape
+        if physics.control_spec is None and found[-1] != model.nu:
+            raise ValueError(f"an action of {self.name} ({self.action_dim} numbers) drives its model by {found[-1]}; the model has "
+                             f"{model.nu} actuators")
+        return physics
+
     def true_system(self, threads=1) -> MujocoSimulator:
-        return MujocoSimulator(self.true_physics, self.write, Uniform.around(self.true_parameters), threads=threads)
+        return MujocoSimulator(self.fits(self.true_physics), self.write, Uniform.around(self.true_parameters), threads=threads)
 
     def simulator(self, distribution=None, worlds=256, threads=1) -> MujocoSimulator:
-        return MujocoSimulator(self.planning_physics, self.write, self.checked(distribution), worlds, threads)
+        return MujocoSimulator(self.fits(self.planning_physics), self.write, self.checked(distribution), worlds, threads)
 
     def pose(self, model, data, state) -> None:
         """Put the scene into a state (ns,)."""
@@ -91,7 +112,8 @@ class MujocoTaskEnv(TaskEnv):
     """A MuJoCo task as a Gymnasium environment; see `TaskEnv`.
 
     `model` and `data` are as those of Gymnasium's MujocoEnv: what is written into them
-    (a friction, a joint position) counts in the next step; after a mass or a size call
+    (a friction, a joint position) counts in the next step; of a biased environment, whose worlds
+    are drawn anew, `model` is the first of them alone.  After a mass or a size call
     `mujoco.mj_setConst(model, mujoco.MjData(model))`, as MuJoCo asks for.
     """
 
