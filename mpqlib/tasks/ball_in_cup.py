@@ -26,7 +26,7 @@ class BallInCupSparse(MujocoTask):
     Success: in the cup for at least 20 of the last 25 steps (0.4 of the last 0.5 s), so that one
     bounce is forgiven.
     True: ball of 0.0654 kg (a sphere of 0.025 m and the density of water), inertia 1.64e-5 kg m^2, and
-    a string that is not elastic.  The agent is given a ball 2 to 8 times as heavy, with 2 to 8 times the
+    a string without a spring, whose limit is soft.  The agent is given a ball 2 to 8 times as heavy, with 2 to 8 times the
     inertia, on a string with a spring of up to 500 N/m beyond its length.
 
     Source: `ball_in_cup` of the DeepMind Control Suite (Tassa et al., 2018), the model of the
