@@ -56,7 +56,7 @@ explorer("pendulum", (host, store) => {
     if (api.loaded === undefined) return true;
     const before = computed, more = compute();
     if (playing) head = Math.min(head + seconds / pendulum.dt, computed);
-    else if (before < STEPS && !api.reduced) head = computed;
+    else if (before < STEPS) head = computed;
     if (!more && before < STEPS) {
       const { mppi, mpq } = pair;
       api.give({ cost_mppi: mppi.cost, success_mppi: mppi.success, ...(mpq && { cost_mpq: mpq.cost, success_mpq: mpq.success }) });
@@ -68,7 +68,7 @@ explorer("pendulum", (host, store) => {
       if (!again) { playing = false; api.refresh(); }
       else if (rest > 2) { seed += 1; begin(); }
     }
-    if (!api.reduced || !more) paint();
+    paint();
     return playing || more;
   }
 
@@ -84,14 +84,16 @@ explorer("pendulum", (host, store) => {
       const { rod, bob, push, cost, verdict, centre: [cx, cy], r, angle, energy, fan, ends } = parts[name];
       const now = episode.states[t], next = episode.states[t + 1] ?? now, at = now.map((v, i) => v + part * (next[i] - v));
       const place = (theta, radius) => [cx + radius * Math.sin(theta), cy - radius * Math.cos(theta)].map((v) => v.toFixed(1));
-      const [bx, by] = place(at[0], r);
-      for (const [element, names] of [[rod, ["x2", "y2"]], [bob, ["cx", "cy"]]]) { element.setAttribute(names[0], bx); element.setAttribute(names[1], by); }
-      const turn = 0.8 * (episode.torques[Math.min(t, episode.done - 1)] ?? 0), tip = at[0] + turn, inner = 0.42 * r;
-      push.setAttribute("d", Math.abs(turn) < 0.02 ? "" : `M${place(at[0], inner)} A${inner} ${inner} 0 0 ${+(turn > 0)} ${place(tip, inner)}`
-        + ` M${place(tip - 0.16 * Math.sign(turn), inner - 5)} L${place(tip, inner)} L${place(tip - 0.16 * Math.sign(turn), inner + 5)}`);
+      if (!api.reduced || computed === STEPS) { // else the curves alone grow
+        const [bx, by] = place(at[0], r), turn = 0.8 * (episode.torques[Math.min(t, episode.done - 1)] ?? 0), tip = at[0] + turn, inner = 0.42 * r;
+        for (const [element, names] of [[rod, ["x2", "y2"]], [bob, ["cx", "cy"]]]) { element.setAttribute(names[0], bx); element.setAttribute(names[1], by); }
+        push.setAttribute("d", Math.abs(turn) < 0.02 ? "" : `M${place(at[0], inner)} A${inner} ${inner} 0 0 ${+(turn > 0)} ${place(tip, inner)}`
+          + ` M${place(tip - 0.16 * Math.sign(turn), inner - 5)} L${place(tip, inner)} L${place(tip - 0.16 * Math.sign(turn), inner + 5)}`);
+      }
       const spent = episode.costs.slice(0, t).reduce((sum, c) => sum + c, 0);
-      cost.textContent = `cost ${spent.toFixed(0)}`;
-      verdict.textContent = t < STEPS ? "" : episode.success ? "success" : "no success";
+      const ended = t < STEPS ? "" : episode.success ? "success" : "no success";
+      cost.textContent = `cost ${spent.toFixed(0)}${api.narrow && ended ? `, ${ended}` : ""}`;
+      verdict.textContent = api.narrow ? "" : ended;
       const times = [...x, head * pendulum.dt], states = [...episode.states.slice(0, t + 1), at];
       angle.to(times, states.map(degrees));
       energy.to(times, states.map(pendulumEnergy));
@@ -133,7 +135,7 @@ explorer("pendulum", (host, store) => {
     }
     const each = runs().map(([name, e]) => {
       const from = uprightFrom(e.states), closest = Math.min(...e.states.map(degrees));
-      const how = e.success ? `upright from ${from.toFixed(1)} s on, a success` : closest < 12 ? "passes the top, but does not stay there, no success" : `never nearer to upright than ${closest.toFixed(0)}°, no success`;
+      const how = e.success ? `upright from ${from.toFixed(1)} s on, a success` : closest < 12 ? "reaches the top but strays by more than 11° in the last second, no success" : `never nearer to upright than ${closest.toFixed(0)}°, no success`;
       return `${LOOKS[name].name}: cost ${e.cost.toFixed(0)}, ${how}.`;
     });
     return `${each.join(" ")}${missing} ${sees}`;
@@ -141,7 +143,7 @@ explorer("pendulum", (host, store) => {
 
   const stop = panel(host, store, {
     title: "A pendulum swung up by MPPI, and by MPQ, which adds a learnt Q at the end of each plan",
-    size: [720, 400], narrow: [400, 566], lines: [3, 6],
+    size: [720, 400], narrow: [400, 486], lines: [3, 7],
     controls: [
       { name: "horizon", label: "Horizon H", min: 1, max: 64, step: 1, value: 8 },
       { name: "lam", label: "Temperature λ", min: 0.01, max: 10, log: true, value: 0.15 },
@@ -176,8 +178,8 @@ explorer("pendulum", (host, store) => {
       if (wanted !== key) { key = wanted; begin(); }
       if (playing) second = Math.floor(head * pendulum.dt);
       api.root.querySelector(".readout").setAttribute("aria-live", playing ? "off" : "polite");
-      const wide = !api.narrow, r = wide ? 74 : 66;
-      const boxes = wide ? [[352, 26, 356, 168], [352, 242, 356, 110]] : [[44, 262, 346, 130], [44, 432, 346, 90]];
+      const wide = !api.narrow, r = wide ? 74 : 54;
+      const boxes = wide ? [[352, 26, 356, 168], [352, 242, 356, 110]] : [[44, 206, 346, 112], [44, 366, 346, 80]];
       const seconds = { range: [0, STEPS * pendulum.dt] };
       const angle = axes(drawing, boxes[0], { x: seconds, y: { range: [180, 0], ticks: [0, 90, 180], format: (v) => `${v}°`, label: "angle from upright" } });
       const energy = axes(drawing, boxes[1], { x: { ...seconds, label: "seconds" }, y: { range: [0, 15], ticks: [0, 5, 10, 15], label: "energy (J)" } });
@@ -186,8 +188,8 @@ explorer("pendulum", (host, store) => {
       energy.text(9.9, 11.3, "enough to stand upright", { "text-anchor": "end" });
       parts = {};
       Object.entries(LOOKS).forEach(([name, { name: called, what, colour, dash }], i) => {
-        const centre = wide ? [98, 102 + 198 * i] : [104 + 194 * i, 84], [cx, cy] = centre;
-        const [tx, ty, anchor] = wide ? [200, cy - 24, "start"] : [cx, cy + r + 34, "middle"];
+        const centre = wide ? [98, 102 + 198 * i] : [120 + 194 * i, 70], [cx, cy] = centre;
+        const [tx, ty, anchor] = wide ? [200, cy - 24, "start"] : [cx, cy + r + 30, "middle"];
         const text = (row, words, options = {}) => { const element = svg("text", { x: tx, y: ty + 20 * row, "text-anchor": anchor, ...options }, words); drawing.append(element); return element; };
         text(0, called, { style: "font-size: 16px; font-weight: 700" });
         if (wide) what.split(" at ").forEach((words, k) => text(1 + k, k ? `at ${words}` : words));

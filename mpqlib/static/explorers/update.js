@@ -27,7 +27,7 @@ explorer("update", (host, store) => {
   let seed = 1, means = [new Float64Array(0)], place = null, plan = null;
   return panel(host, store, {
     title: "One update of MPPI on the pendulum",
-    size: [720, 440], narrow: [400, 660], lines: [2, 5],
+    size: [720, 440], narrow: [400, 640], lines: [3, 6],
     choices: [
       { name: "start", label: "Start", options: [["hanging", "hanging"], ["half", "half way, rising fast"], ["upright", "near upright"]], value: "hanging" },
       { name: "control_cost", label: "Control cost", options: [["yes", "counted (Eq. 16)"], ["no", "left out"]], value: "yes" }],
