@@ -1,11 +1,15 @@
 """The ball-in-cup explorer: its JavaScript against mpqlib on the same numbers, and MuJoCo in the page against MuJoCo here."""
+import functools
+import http.server
 import json
 import shutil
 import subprocess
+import threading
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import QuietHandler
 from test_explorers import close, encoded, node
 
 from mpqlib import explorers, tasks
@@ -264,3 +268,105 @@ def test_widget():
     for name, bad in (("horizon", 33), ("mass", 0.1), ("method", "ddp")):
         with pytest.raises(Exception, match=name):
             setattr(widget, name, bad)
+
+
+@pytest.fixture
+def ball_page(browser, tmp_path, q_file):
+    """ball_page(attributes="", edit=what changes in the served folder, **context options) -> the page with one explorer."""
+    contexts, server = [], http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(QuietHandler, directory=tmp_path))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    def ball_page(root, attributes="", edit=None, init="", **options):
+        folder = tmp_path / "_static/explorers"
+        shutil.copytree(mujoco_files(root), folder.parent / "mujoco")
+        folder.mkdir()
+        for name, found in {**explorers.data_files(), explorers.BALL_Q: q_file.read_bytes(), "mpq-explorers.js": explorers.bundle().encode(),
+                            "ball.json": json.dumps(explorers.ball_setup(explorers.BALL_Q)).encode()}.items():
+            (folder / name).write_bytes(found if isinstance(found, bytes) else found.read_bytes())
+        (folder / "mujoco.json").write_text('{"url": "../mujoco/mujoco.js", "bytes": 10600000}')
+        if edit:
+            edit(folder)
+        (tmp_path / "page.html").write_text(f'<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,"><mpq-ball {attributes}></mpq-ball>'
+                                            '<script type="module" src="_static/explorers/mpq-explorers.js"></script>')
+        contexts.append(browser.new_context(**options))
+        page = contexts[-1].new_page()
+        page.errors = []
+        page.on("pageerror", lambda e: page.errors.append(str(e)))
+        page.add_init_script(init)
+        page.goto(f"http://127.0.0.1:{server.server_port}/page.html")
+        page.wait_for_function("document.querySelector('.mpq-x .readout')?.textContent && document.querySelector('.mpq-x').dataset.draws > 1")
+        return page
+
+    yield ball_page
+    for context in contexts:
+        context.close()
+    server.shutdown()
+
+
+def phase(page, name):
+    page.wait_for_selector(f".mpq-x[data-phase={name}]", timeout=60000)
+
+
+@pytest.mark.browser
+def test_in_the_browser_it_keeps_up_with_real_time(root, ball_page):
+    """N = 32, H = 10, after its warm-up; and what the buttons do."""
+    page = ball_page(root, 'horizon="10" samples="32"')
+    assert page.locator("video").is_visible() and not page.locator("svg").is_visible()
+    page.click("button:has-text('10.6 MB')")
+    phase(page, "paused")
+    assert not page.locator("video").count() and page.locator("svg").is_visible()
+    page.click("button:has-text('Step')")
+    page.wait_for_function("document.querySelector('.readout').textContent.startsWith('After 0.02 s')")
+    best = 0
+    for _ in range(4):  # others may want the processor for a while
+        page.click("button:has-text('Play')")
+        page.wait_for_timeout(1500)
+        page.click("button:has-text('Pause')")
+        phase(page, "paused")
+        best = max(best, 20 / float(page.get_attribute(".mpq-x", "data-step-milliseconds")))
+        if best >= 1:
+            break
+    assert best >= 1, f"{best:.2f} times real time"
+    assert "times real time" in page.inner_text(".readout") and "caught for" in page.inner_text(".readout")
+    page.click("button:has-text('New start')")
+    page.wait_for_function("document.querySelector('.readout').textContent.startsWith('After 0.00 s')")
+    assert page.inner_text(".note") == "" and page.errors == []
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("edit, init, sentence", [
+    (lambda folder: (folder / "ball.json").unlink(), "", "ball.json is missing"),
+    (lambda folder: (folder / "mujoco.json").write_text("{}"), "", "npm was out of reach"),
+    (lambda folder: (folder.parent / "mujoco/mujoco.js").unlink(), "", "could not run in this page"),
+    (lambda folder: (folder.parent / "mujoco/mujoco.wasm").write_bytes(b"\0asm?"), "", "could not run in this page"),
+    (None, "delete globalThis.WebAssembly;", "no WebAssembly")])
+def test_without_mujoco_the_recording_stays(root, ball_page, edit, init, sentence):
+    page = ball_page(root, edit=edit, init=init)
+    button = page.locator("button[data-loads]")
+    if button.is_visible():
+        button.click()
+        phase(page, "failed")
+    page.wait_for_function("text => document.querySelector('.note').textContent.includes(text)", arg=sentence)
+    assert page.locator("video").is_visible() and not page.locator("svg").is_visible()
+    assert page.locator("button:visible").count() == 0 and page.errors == []
+
+
+@pytest.mark.browser
+def test_without_a_learnt_q_there_is_mppi(root, ball_page):
+    page = ball_page(root, edit=lambda folder: (folder / explorers.BALL_Q).unlink())
+    page.click("button[data-loads]")
+    phase(page, "paused")
+    assert page.locator("select").input_value() == "mppi" and "MPPI alone" in page.inner_text(".note")
+    assert page.locator("option[value=mpq]").is_disabled()
+
+
+@pytest.mark.browser
+def test_nothing_moves_where_less_motion_is_asked_for(root, ball_page):
+    page = ball_page(root, reduced_motion="reduce")
+    page.click("button[data-loads]")
+    phase(page, "paused")
+    page.click("button:has-text('Run 1 s')")
+    page.wait_for_function("document.querySelector('.readout').textContent.startsWith('After 1.00 s')")
+    draws = page.get_attribute(".mpq-x", "data-draws")
+    page.wait_for_timeout(500)
+    assert page.get_attribute(".mpq-x", "data-draws") == draws

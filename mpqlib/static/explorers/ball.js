@@ -437,7 +437,7 @@ explorer("ball", (host, store) => {
       { name: "lam", label: "Temperature λ", min: 0.01, max: 10, log: true, value: 0.15 },
       { name: "horizon", label: "Horizon H", min: 1, max: 32, step: 1, value: 4 },
       { name: "samples", label: "Samples N", min: 8, max: 64, step: 1, value: 36 },
-      { name: "mass", label: "Mass of the model's ball", min: 0.5, max: 10, step: 0.1, value: 5, unit: "× true" }],
+      { name: "mass", label: "Model's ball, in true masses", min: 0.5, max: 10, step: 0.1, value: 5 }],
     choices: [{ name: "method", label: "Planner", options: [["mpq", "MPQ, learnt Q"], ["mppi", "MPPI, no Q"]], value: "mpq" }],
     buttons: [
       { label: "Run MuJoCo here", press: load },
@@ -489,7 +489,7 @@ explorer("ball", (host, store) => {
       const solved = run.solved ? ` The task's 3 s ended ${run.solved[0] ? "solved" : "not solved"}, with cost ${run.solved[1]}.` : "";
       const speed = middle ? ` A control step takes ${show(middle, 2)} ms in this page: ${show(1000 * ballInCup.dt / middle, 2)} times real time.` : "";
       const { ess, N, spread } = run.seen;
-      const sizes = ` Effective sample size ${show(ess, 2)} of ${N}, ${spread > 1e-9 ? `λ / std(S) ${show(values.lam / spread, 2)}` : "for all samples cost the same"}.`;
+      const sizes = ` Effective sample size ${show(ess, 2)} of ${N}${spread > 1e-9 ? `, λ / std(S) ${show(values.lam / spread, 2)}` : "; all samples cost the same"}.`;
       if (middle) api.root.dataset.stepMilliseconds = middle.toFixed(2);
       const { setup } = api.loaded, [light, heavy] = [Math.min, Math.max].map((f) => f(...setup.worlds.mass) * values.mass / setup.centre);
       const balls = ` The model's balls weigh ${show(1000 * light)} to ${show(1000 * heavy)} g, the true one ${show(1000 * setup.true.mass)} g.`;
