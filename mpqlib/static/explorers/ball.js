@@ -304,7 +304,7 @@ function drawBall(drawing, run, values, narrow) {
 
   const start = Math.max(0, run.taken * ballInCup.dt - 3), range = [start, start + 3];
   const time = { range, ticks: [0, 1, 2, 3].map((i) => Math.ceil(start - 1e-9) + i).filter((v) => v <= start + 3 + 1e-9) };
-  const boxes = narrow ? [[44, 440, 340, 90], [44, 580, 340, 70]] : [[460, 34, 250, 150], [460, 240, 250, 104]];
+  const boxes = narrow ? [[44, 436, 340, 80], [44, 556, 340, 64]] : [[460, 34, 250, 150], [460, 240, 250, 104]];
   const times = run.history.map((h) => h.time);
   const above = axes(drawing, boxes[0], { x: time, y: { range: [0, 60], ticks: [0, 20, 40, 60], label: "ball to target, cm; green: in the cup" } });
   run.history.forEach((h, i) => {
@@ -417,7 +417,7 @@ explorer("ball", (host, store) => {
             video.remove();
             api.drawing.style.display = "";
             phase("paused", api);
-            parts.play.focus();
+            parts.play.focus({ preventScroll: true });
           }
         }
         if (!playing()) saidAt = 0;
@@ -432,7 +432,7 @@ explorer("ball", (host, store) => {
   const restart = (api) => { run.milliseconds = []; tell({ do: "restart", seed }); api.refresh(); };
 
   return panel(host, store, {
-    title, size: [720, 400], narrow: [400, 690], lines: [4, 8],
+    title, size: [720, 400], narrow: [400, 664], lines: [4, 8],
     controls: [
       { name: "lam", label: "Temperature λ", min: 0.01, max: 10, log: true, value: 0.15 },
       { name: "horizon", label: "Horizon H", min: 1, max: 32, step: 1, value: 4 },
@@ -463,6 +463,7 @@ explorer("ball", (host, store) => {
       const [loadButton, play, step, same, fresh] = api.buttons.querySelectorAll("button");
       loadButton.dataset.loads = "";
       Object.assign(parts, { load: loadButton, play, step, same, fresh, method: api.controls.querySelector("select") });
+      api.drawing.after(api.buttons); // near the picture, also on a phone
       showVideo(api);
       phase("video", api);
       const rest = () => { if (document.hidden && playing()) { tell({ do: "pause" }); phase("paused", api); } };
