@@ -32,16 +32,30 @@ def places(soups):
 
 @pytest.fixture
 def elements(visit, places):
-    """elements(kind, pages=None) -> (page, element) of each element of that kind, settled."""
-    def elements(kind, pages=None, **options):
+    """elements(kind, pages=None) -> (page, element) of each element of that kind, settled; what it loads on demand, loaded."""
+    def elements(kind, pages=None, load=True, **options):
         for name in places[kind][:pages]:
             page = visit(name, **{**CALM, **options})
+            page.set_default_timeout(10_000)
             page.wait_for_function(UPGRADED, arg=kind)
             for host in page.query_selector_all(f"mpq-{kind}"):
                 settled(host)
+                if load:
+                    loaded(page, host)
                 yield page, host
 
     return elements
+
+
+def loaded(page, host):
+    """Press the button that loads what the explorer needs, if it has one; True if it had."""
+    button = host.query_selector("button[data-loads]")
+    if button is None or not button.is_visible():
+        return False
+    button.click()
+    page.wait_for_function("host => host.querySelector('input[type=range]').offsetParent", arg=host, timeout=120_000)
+    settled(host)
+    return True
 
 
 def state(host):
@@ -119,6 +133,8 @@ def test_sliders(elements, kind):
 def test_choices_and_buttons(elements, kind):
     for page, host in elements(kind):
         for select in host.query_selector_all("select"):
+            if not select.is_visible():
+                continue
             first, before = select.input_value(), settled(host)
             others = [v for v in select.evaluate("e => [...e.options].map(o => o.value)") if v != first]
             for value in [*others, first]:
@@ -132,7 +148,7 @@ def test_choices_and_buttons(elements, kind):
                 assert now and now["drawing"] != before["drawing"], "a box changes nothing"
                 box.click()
         for button in host.query_selector_all("button"):
-            if button.is_enabled():
+            if button.is_visible() and button.is_enabled():
                 label, before = button.inner_text(), settled(host)
                 assert after(host, button.click, before), f"pressing {label!r} changes nothing"
         assert page.complaints == [] and state(host)["note"] == ""
@@ -143,14 +159,17 @@ def test_choices_and_buttons(elements, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_axe_finds_nothing_serious(elements, kind, scheme):
     assert AXE.exists(), "axe-core is missing: python book/_ext/house.py vendor"
-    for page, host in elements(kind, color_scheme=scheme):
+    for page, host in elements(kind, load=False, color_scheme=scheme):
         if not page.evaluate("!!window.axe"):
             page.add_script_tag(content=AXE.read_text(encoding="utf-8"))
-        found = host.evaluate("host => axe.run(host, {resultTypes: ['violations']})")
-        assert len(found["passes"]) > 5
-        serious = [f"{one['id']}: {one['help']}: {[node['html'][:150] for node in one['nodes']]}"
-                   for one in found["violations"] if one["impact"] in ("serious", "critical")]
-        assert serious == []
+        for _ in range(2):
+            found = host.evaluate("host => axe.run(host, {resultTypes: ['violations']})")
+            assert len(found["passes"]) > 5
+            serious = [f"{one['id']}: {one['help']}: {[node['html'][:150] for node in one['nodes']]}"
+                       for one in found["violations"] if one["impact"] in ("serious", "critical")]
+            assert serious == []
+            if not loaded(page, host):
+                break
 
 
 SHIFTS = """window.shifts = [];
@@ -289,7 +308,9 @@ def bench():
             page = browser.new_page(**CALM)
             page.goto(f"http://127.0.0.1:{server.server_port}/{place.name}", wait_until="networkidle")
             page.wait_for_function(UPGRADED, arg=kind)
-            times = frame_times(page, page.query_selector(f"mpq-{kind}"))
+            host = page.query_selector(f"mpq-{kind}")
+            loaded(page, host)
+            times = frame_times(page, host)
             if times:
                 rows.append({"explorer": kind, "moves": len(times), "median_ms": statistics.median(times), "largest_ms": max(times)})
             page.close()
