@@ -15,7 +15,7 @@ import traitlets
 
 from mpqlib import data_dir
 
-PARTS = ("core", "panel", "boltzmann", "update", "pendulum", "ball")
+PARTS = ("core", "panel", "boltzmann", "update", "pendulum", "ball", "landscape")
 
 
 def bundle() -> str:
@@ -28,6 +28,7 @@ def data_files() -> dict[str, Path]:
     """Files that explorers in the book read, by the name they have beside the module."""
     found = {PENDULUM_Q: data_dir() / "runs" / "pendulum_swingup" / "mpq-h8-real" / "seed-0" / "q.safetensors"}
     found |= {f"{BALL}{end}": data_dir() / "videos" / f"{BALL}{end}" for end in (".mp4", ".png")}
+    found |= {name: data_dir() / "explorers" / name for name in LANDSCAPE.values()}
     learnt = data_dir() / "runs" / BALL / "mpq-h4-real" / "seed-0" / "q.safetensors"
     return found | {BALL_Q: learnt} if learnt.exists() else found
 
@@ -41,6 +42,7 @@ def made_files() -> dict[str, bytes]:
 
 
 PENDULUM_Q = "pendulum-q.safetensors"
+LANDSCAPE = {f"q{episode}": f"landscape-{episode}.safetensors" for episode in (0, 2, 5, 10, 20, 40, 60)}
 BALL, BALL_Q = "ball_in_cup_sparse", "ball_in_cup_sparse-q.safetensors"
 
 
@@ -172,3 +174,32 @@ class Ball(Explorer):
     def _recording(self):
         path = data_dir() / "videos" / f"{BALL}.mp4"
         return path.read_bytes() if path.exists() else b""
+
+
+class Landscape(Explorer):
+    """The learnt cost-to-go over the pendulum's states along one training, and MPQ's path with it (chapters 6 and 9).
+
+    Traits: episodes (of training: 0, 2, 5, 10, 20, 40 or 60), theta (degrees from upright, 0 to 180) and speed (rad/s, -8 to 8)
+    of the start are sliders; value (what Q says of the start), paid (discounted) and cost (undiscounted) and success of the
+    run are read out; q0 to q60 are the files of the Q functions.
+    """
+
+    kind = traitlets.Unicode("landscape").tag(sync=True)
+    sliders = ("episodes", "theta", "speed")
+    book_files = LANDSCAPE
+    episodes = traitlets.Int(60, min=0, max=60).tag(sync=True)
+    theta = traitlets.Float(180.0, min=0.0, max=180.0).tag(sync=True)
+    speed = traitlets.Float(0.0, min=-8.0, max=8.0).tag(sync=True)
+    value = traitlets.Float(0.0).tag(sync=True)
+    paid = traitlets.Float(0.0).tag(sync=True)
+    cost = traitlets.Float(0.0).tag(sync=True)
+    success = traitlets.Bool(False).tag(sync=True)
+
+    def __init__(self, **traits):
+        self.add_traits(**{key: traitlets.Bytes(_stored(name)).tag(sync=True) for key, name in LANDSCAPE.items()})
+        super().__init__(**traits)
+
+
+def _stored(name):
+    path = data_files()[name]
+    return path.read_bytes() if path.exists() else b""

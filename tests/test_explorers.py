@@ -288,3 +288,37 @@ def test_widgets_have_the_books_html_and_check_their_values():
 
 def test_the_bundle_imports_nothing():
     assert "import " not in explorers.bundle().replace("No imports", "").replace("import.meta", "")
+
+
+@pytest.mark.parametrize("episode", [0, 60])
+def test_the_landscape_is_the_smallest_q(js, episode):
+    path = explorers.data_files()[f"landscape-{episode}.safetensors"]
+    double, _ = exact_q(path)
+    states = np.stack(np.meshgrid(np.linspace(-np.pi, np.pi, 7), np.linspace(-8, 8, 5)), axis=-1)
+    expected = np.min([double(states, np.full((5, 7, 1), u)) for u in (-2.0, 0.0, 2.0)], axis=0)
+    close(js(JS_Q + "return [...x.landscapeRows(q, 7, 5)]", file=encoded(path)), expected)
+
+
+def test_the_pictures_pixels_have_the_colours_of_their_values(js):
+    from io import BytesIO
+
+    from PIL import Image
+
+    values = RNG.uniform(-1, 4, 3 * 5)
+    href, colours = js("return [x.heatImage(d.values, 5, [0, 3]), d.values.map((v) => x.shade(v / 3))]", values=values)
+    picture = np.asarray(Image.open(BytesIO(base64.b64decode(href.split(",")[1]))).convert("RGB"))
+    np.testing.assert_array_equal(picture[::-1].reshape(-1, 3), colours)  # the first row is the lowest
+    brightness = np.array(js("return Array.from({length: 50}, (_, i) => x.shade(i / 49))")) @ [0.2126, 0.7152, 0.0722]
+    assert (np.diff(brightness) > 0).all() and brightness[0] < 40 and brightness[-1] > 200
+
+
+def test_a_path_is_cut_at_the_seam(js):
+    found = js("return x.pieces([[3, 1], [3.3, 1], [3.5, 2], [2.9, -1]])")
+    assert [len(piece) for piece in found] == [1, 2, 1]
+    close(np.concatenate(found), [[3, 1], [3.3 - 2 * np.pi, 1], [3.5 - 2 * np.pi, 2], [2.9, -1]])
+
+
+def test_the_landscape_widget_carries_its_files():
+    widget = explorers.Landscape(episodes=10)
+    assert widget.q10 == explorers.data_files()["landscape-10.safetensors"].read_bytes()
+    assert 'episodes="10" theta="180.0" speed="0.0" q0="landscape-0.safetensors"' in widget._repr_mimebundle_()[0]["text/html"]

@@ -80,7 +80,7 @@ class Element {
 }
 
 const known = {};
-let loading = 0, width;
+let loading = 0, frames = 0, width;
 const reduced = { matches: true, addEventListener() {}, removeEventListener() {} }; // nothing moves in a still
 Object.assign(globalThis, {
   HTMLElement: Element, Element, Node: Element,
@@ -88,7 +88,7 @@ Object.assign(globalThis, {
     createTextNode: String, documentElement: new Element("html"), body: new Element("body"), hidden: true }),
   customElements: { get: (name) => known[name], define: (name, kind) => { known[name] = kind; } },
   matchMedia: () => reduced, getComputedStyle: () => ({ getPropertyValue: () => "", color: "rgb(0, 0, 0)" }),
-  requestAnimationFrame: (f) => setTimeout(() => f(performance.now()), 0), cancelAnimationFrame: clearTimeout,
+  requestAnimationFrame(frame) { frames++; return setTimeout(() => frame(performance.now()), 0); }, cancelAnimationFrame: clearTimeout,
   async fetch(url) {
     loading++;
     try {
@@ -116,7 +116,10 @@ const made = wanted.map(([tag, attributes]) => [700, 360].map((pixels) => {
     return null;
   }
 }));
-for (let quiet = 0; quiet < 5; quiet = loading ? 0 : quiet + 1) await new Promise((done) => setTimeout(done, 10));
+for (let quiet = 0, seen = 0; quiet < 5 && performance.now() < 20_000; seen = frames) { // until nothing is loaded or drawn any more
+  await new Promise((done) => setTimeout(done, 20));
+  quiet = loading || frames > seen ? 0 : quiet + 1;
+}
 const shape = (element) => element.querySelector("svg")?.getAttribute("viewBox");
 const stills = made.map(([wide, narrow]) => {
   if (!wide || !narrow) return "";

@@ -113,7 +113,7 @@ const REDUCED = () => globalThis.matchMedia?.("(prefers-reduced-motion: reduce)"
 /**
  * One explorer on the page.
  *
- * spec: {name, title, size: [width, height] of the drawing, narrow: the same for phones (api.narrow is then true), controls: [{name, label, min, max, step, log, unit, value, digits}],
+ * spec: {name, title, size: [width, height] of the drawing, narrow: the same for phones (api.narrow is then true), controls: [{name, label, min, max, step, log, unit, value, digits}, or with among: [values] in place of min, max and step],
  *        choices: [{name, label, options: [[value, text]], value}], buttons: [{label, press(api)}],
  *        draw(drawing, values, api) -> text of the readout, or undefined to leave it; start(api), outputs: [names],
  *        lines: [wide, narrow], of the readout, to keep room for, load(store) -> promise of what becomes api.loaded, without: the words before the reason if it fails}.
@@ -132,7 +132,9 @@ export function panel(host, store, spec) {
   root.setAttribute("aria-label", spec.title);
 
   const values = {}, inputs = {};
-  const place = (c, v) => (c.log ? Math.log10(v) : v), value = (c, p) => (c.log ? +(10 ** p).toPrecision(3) : +p);
+  const nearest = (c, v) => c.among.reduce((best, one) => (Math.abs(one - v) < Math.abs(best - v) ? one : best));
+  const place = (c, v) => (c.among ? c.among.indexOf(nearest(c, v)) : c.log ? Math.log10(v) : v);
+  const value = (c, p) => (c.among ? c.among[+p] : c.log ? +(10 ** p).toPrecision(3) : +p);
   const complaints = new Map();
   function accept(c, given) {
     let v = given === undefined || given === null || given === "" ? c.value : Number(given);
@@ -142,9 +144,10 @@ export function panel(host, store, spec) {
       complaints.set(c.name, `${c.label} is ${given}; it must lie in ${show(c.min)} to ${show(c.max)}, and ${show(used)} is used.`);
       v = used;
     }
-    return values[c.name] = c.log ? v : +(Math.round((v - c.min) / c.step) * c.step + c.min).toPrecision(12);
+    return values[c.name] = c.among ? nearest(c, v) : c.log ? v : +(Math.round((v - c.min) / c.step) * c.step + c.min).toPrecision(12);
   }
-  for (const c of spec.controls ?? []) {
+  for (const given of spec.controls ?? []) {
+    const c = given.among ? { ...given, min: given.among[0], max: given.among.at(-1), step: 1 } : given;
     const input = html("input", { type: "range", id: `${id}-${c.name}`, min: place(c, c.min), max: place(c, c.max), step: c.log ? 0.01 : c.step });
     const output = html("output", { htmlFor: input.id });
     input.dataset.name = c.name;
