@@ -92,12 +92,12 @@ def figure1(results, curves) -> pd.DataFrame:
 
 
 def table1(results) -> pd.DataFrame:
-    """Table 1: mean success of the best parameters over seeds, its 95 % interval, and the paper's."""
+    """Table 1: mean success of the best parameters over seeds, its 95 % interval (none for one seed), and the paper's."""
     rows = []
     for (task, horizon, data), paper in PAPER_TABLE1.items():
         found = results[(results.task == task) & (results.agent == "mpq") & (results.horizon == horizon) & (results.data == data)]
         if len(found):
-            low, high = interval(found.success_mean, limits=(0, 1))
+            low, high = interval(found.success_mean, limits=(0, 1)) if len(found) > 1 else (np.nan, np.nan)
             rows.append([task, "mpq", horizon, data, len(found), int(found.test_episodes.iloc[0]),
                          found.success_mean.mean(), low, high, paper])
     return pd.DataFrame(rows, columns=[*KEYS, "seeds", "test_episodes", "success_mean", "ci_low", "ci_high", "paper"]).round(4)

@@ -120,6 +120,7 @@ def test_table1_has_the_papers_numbers_beside_ours():
     first = table.iloc[0]
     assert (first.horizon, first.data, first.seeds, first.paper) == (4, "real", 4, 0.85)
     assert first.ci_low < first.success_mean < first.ci_high <= 1
+    assert table1(world(seeds=1)[0]).ci_low.isna().all()
 
 
 def test_figure1_has_the_level_of_planners_at_episode_0():
