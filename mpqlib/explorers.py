@@ -11,11 +11,14 @@ from importlib.resources import files
 from pathlib import Path
 
 import anywidget
+import numpy as np
+import pandas as pd
 import traitlets
 
 from mpqlib import data_dir
+from mpqlib.plots import NAMES, agent_name, interval, meaning
 
-PARTS = ("core", "panel", "boltzmann", "update", "pendulum", "ball", "landscape")
+PARTS = ("core", "panel", "boltzmann", "update", "pendulum", "ball", "landscape", "results")
 
 
 def bundle() -> str:
@@ -34,13 +37,15 @@ def data_files() -> dict[str, Path]:
 
 
 def made_files() -> dict[str, bytes]:
-    """The same for files that are made when the book is built; none without MuJoCo and dm_control, and the page says so."""
+    """The same for files that are made when the book is built; without MuJoCo and dm_control none for the ball, and the page says so."""
+    found = {RESULTS: json.dumps(stored_results(), separators=(",", ":")).encode()}
     try:
-        return {"ball.json": json.dumps(ball_setup(BALL_Q if BALL_Q in data_files() else None)).encode()}
+        return found | {"ball.json": json.dumps(ball_setup(BALL_Q if BALL_Q in data_files() else None)).encode()}
     except ImportError:
-        return {}
+        return found
 
 
+RESULTS = "results.json"
 PENDULUM_Q = "pendulum-q.safetensors"
 LANDSCAPE = {f"q{episode}": f"landscape-{episode}.safetensors" for episode in (0, 2, 5, 10, 20, 40, 60)}
 BALL, BALL_Q = "ball_in_cup_sparse", "ball_in_cup_sparse-q.safetensors"
@@ -63,6 +68,64 @@ def ball_setup(q: str | None = None) -> dict:
     return {"xml": model_xml(), "true": {**task.true_parameters, **true}, "plan": plan, "centre": sum(mass) / 2,
             "worlds": {name: value.tolist() for name, value in task.biased.spread(256).items()},
             "mpq": asdict(settings.mpq.planner), "mppi": asdict(settings.mppi), "value_range": settings.mpq.value_range, "q": q}
+
+
+def stored_results(folder: Path | None = None) -> dict:
+    """What the explorer of results shows, from the tables in data/report that are there: task -> view -> one entry per agent.
+
+    Means and Student's intervals over training seeds, as `mpqlib.plots.interval`.
+    """
+    folder = folder or data_dir() / "report"
+    found = {}
+
+    def entry(task, view, agent, horizon, data, name=None):
+        one = {"name": name or agent_name(agent, horizon, data), "key": meaning(agent, data)}
+        found.setdefault(task, {}).setdefault(view, []).append(one)
+        return one
+
+    def over_seeds(values, measure):
+        values = np.asarray(values, float)
+        ends = interval(values, limits=(0, 1) if measure == "success" else (-np.inf, np.inf))
+        return [float(f"{number:.5g}") for number in (values.mean(), *ends)]
+
+    def along(group, x):
+        """Of rows with a column `x`, seed, cost and success: {x, counts, cost, success}."""
+        groups = list(group.groupby(x))
+        one = {"x": [float(place) for place, _ in groups], "counts": [len(rows) for _, rows in groups]}
+        for measure in ("cost", "success"):
+            one[measure] = dict(zip(("mean", "low", "high"), zip(*(over_seeds(rows[measure], measure) for _, rows in groups))))
+        return one
+
+    for (task, agent, h, data), group in _table(folder, "curves").groupby(["task", "agent", "horizon", "data"], sort=False):
+        group = group.rename(columns={"test_cost": "cost", "test_success": "success"})
+        one = entry(task, "curves", agent, h, data)
+        one.update(along(group, "episode"), count=group.seed.nunique())
+        for measure in ("cost", "success"):
+            one[measure]["seeds"] = [list(rows.sort_values("episode")[measure].round(3)) for _, rows in group.groupby("seed")]
+    results = _table(folder, "results")
+    for (task, agent, h, data), group in results[results.data == "none"].groupby(["task", "agent", "horizon", "data"], sort=False):
+        entry(task, "levels", agent, h, data).update({
+            measure: dict(zip(("mean", "low", "high"), over_seeds(group[f"{measure}_mean"], measure))) for measure in ("cost", "success")},
+            count=len(group))
+    for row in _table(folder, "table1").itertuples():
+        entry(row.task, "table1", row.agent, row.horizon, row.data).update(
+            mean=row.success_mean, low=row.ci_low, high=row.ci_high, paper=row.paper, count=row.seeds)
+    for (task, agent), group in _table(folder, "horizon").groupby(["task", "agent"], sort=False):
+        if group.horizon.nunique() > 1:
+            entry(task, "horizon", agent, None, "none", NAMES[agent]).update(along(group, "horizon"))
+    for (task, agent, h, data), group in _table(folder, "bias_curve").groupby(["task", "agent", "horizon", "data"], sort=False):
+        entry(task, "bias", agent, h, data).update(along(group, "size"))
+    for path in sorted(folder.glob("grid_*.csv")):
+        for (task, agent), group in _table(folder, path.stem).groupby(["task", "agent"], sort=False):
+            cells = group[["lam", "horizon", "size", "cost", "success"]]
+            entry(task, "grid", agent, None, "none", NAMES[agent]).update(cells=cells.round(3).to_dict("records"))
+    return found
+
+
+def _table(folder, name):
+    """A table of data/report; an empty one with the columns asked for where it is not there."""
+    path = folder / f"{name}.csv"
+    return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=["task", "agent", "horizon", "data", "seed"])
 
 
 class Explorer(anywidget.AnyWidget):
@@ -203,3 +266,23 @@ class Landscape(Explorer):
 def _stored(name):
     path = data_files()[name]
     return path.read_bytes() if path.exists() else b""
+
+
+class Results(Explorer):
+    """The stored results of every task: learning curves, Table 1, cost against horizon and bias, grids (chapters 9 and on).
+
+    Traits: task, view ("curves", "table1", "horizon", "bias" or "grid") and measure ("cost" or "success") are choices;
+    data holds what `stored_results` found.
+    """
+
+    kind = traitlets.Unicode("results").tag(sync=True)
+    sliders = ("task", "view", "measure")
+    book_files = {"data": RESULTS}
+    task = traitlets.Enum(("pendulum_swingup", "ball_in_cup_sparse", "fetch_push_block", "franka_drawer_open"), "pendulum_swingup").tag(sync=True)
+    view = traitlets.Enum(("curves", "table1", "horizon", "bias", "grid"), "curves").tag(sync=True)
+    measure = traitlets.Enum(("cost", "success"), "cost").tag(sync=True)
+    data = traitlets.Bytes().tag(sync=True)
+
+    @traitlets.default("data")
+    def _stored(self):
+        return json.dumps(stored_results()).encode()

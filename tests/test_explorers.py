@@ -7,6 +7,7 @@ import subprocess
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from mpqlib import boltzmann, data_dir, explorers, tasks
@@ -322,3 +323,47 @@ def test_the_landscape_widget_carries_its_files():
     widget = explorers.Landscape(episodes=10)
     assert widget.q10 == explorers.data_files()["landscape-10.safetensors"].read_bytes()
     assert 'episodes="10" theta="180.0" speed="0.0" q0="landscape-0.safetensors"' in widget._repr_mimebundle_()[0]["text/html"]
+
+
+def test_stored_results_are_those_of_the_tables():
+    """Means and intervals of each view, against the tables read another way."""
+    from mpqlib.plots import interval
+
+    found, folder = explorers.stored_results(), data_dir() / "report"
+    curves, results = pd.read_csv(folder / "curves.csv"), pd.read_csv(folder / "results.csv")
+    one = next(e for e in found["pendulum_swingup"]["curves"] if e["name"] == "MPQ H=8")
+    rows = curves.query("task == 'pendulum_swingup' and agent == 'mpq' and data == 'real' and horizon == 8")
+    last = rows[rows.episode == rows.episode.max()]
+    assert one["x"][-1] == rows.episode.max() and one["count"] == rows.seed.nunique() == one["counts"][-1] > 1
+    close([one["cost"][key][-1] for key in ("mean", "low", "high")], [last.test_cost.mean(), *interval(last.test_cost)], atol=0.01)
+    close(sorted(seed[-1] for seed in one["success"]["seeds"]), sorted(last.test_success), atol=1e-3)
+    level = next(e for e in found["pendulum_swingup"]["levels"] if e["name"] == "MPPI H=32")
+    rows = results.query("task == 'pendulum_swingup' and agent == 'mppi' and horizon == 32")
+    close(level["success"]["mean"], rows.success_mean.mean(), atol=1e-4)
+    at = next(e for e in found["pendulum_swingup"]["horizon"] if e["name"] == "MPPI")
+    close(at["cost"]["mean"][at["x"].index(32)], rows.cost_mean.mean(), atol=0.01)
+    assert len(json.dumps(found)) < 300_000
+
+
+def test_stored_results_work_with_whatever_is_there(tmp_path):
+    assert explorers.stored_results(tmp_path) == {}
+    pd.DataFrame(columns=["task", "agent", "horizon", "data", "seeds"]).to_csv(tmp_path / "table1.csv", index=False)
+    assert explorers.stored_results(tmp_path) == {}
+    pd.DataFrame([["ball_in_cup_sparse", "mpq", 4, "dr", 2, 100, 0.5, 0.1, 0.9, 0.41]],
+                 columns=["task", "agent", "horizon", "data", "seeds", "test_episodes", "success_mean", "ci_low", "ci_high", "paper"]
+                 ).to_csv(tmp_path / "table1.csv", index=False)
+    pd.DataFrame([["t", size, "mpq", 4, "real", seed, 0.5, 10.0 + seed] for size in (0.0, 1.0) for seed in (0, 1)],
+                 columns=["task", "size", "agent", "horizon", "data", "seed", "success", "cost"]).to_csv(tmp_path / "bias_curve.csv", index=False)
+    pd.DataFrame([["t", "mppi", 0.1, 8, 1.0, 0, 20, 0.25, 99.0, "x"]],
+                 columns=["task", "agent", "lam", "horizon", "size", "seed", "episodes", "success", "cost", "commit"]).to_csv(tmp_path / "grid_t.csv", index=False)
+    found = explorers.stored_results(tmp_path)
+    assert found["ball_in_cup_sparse"] == {"table1": [{"name": "MPQ-DR H=4", "key": "dr", "mean": 0.5, "low": 0.1, "high": 0.9, "paper": 0.41, "count": 2}]}
+    (bias,) = found["t"]["bias"]
+    assert bias["x"] == [0, 1] and bias["counts"] == [2, 2] and bias["cost"]["mean"] == (10.5, 10.5)
+    assert found["t"]["grid"] == [{"name": "MPPI", "key": "mppi", "cells": [{"lam": 0.1, "horizon": 8, "size": 1.0, "cost": 99.0, "success": 0.25}]}]
+
+
+def test_labels_are_moved_apart(js):
+    found = js("return x.apart(d.wanted, 15, [0, 100])", wanted=[50, 52, 98, 99, 10])
+    assert (np.diff(np.sort(found)) >= 15).all() and max(found) <= 100 and found[4] == 10
+    assert np.argsort(found).tolist() == [4, 0, 1, 2, 3]

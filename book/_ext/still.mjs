@@ -104,26 +104,29 @@ for (const name of ["IntersectionObserver", "ResizeObserver", "MutationObserver"
 
 const wanted = JSON.parse(await new Response(process.stdin).text());
 await import(pathToFileURL(process.argv[2]));
-const made = wanted.map(([tag, attributes]) => [700, 360].map((pixels) => {
-  width = pixels;
-  try {
-    const element = new known[tag](tag);
-    Object.assign(element.given, attributes);
-    element.connectedCallback();
-    return element;
-  } catch (error) {
-    console.error(`${tag}: ${error.message}`);
-    return null;
+const made = [];
+for (width of [700, 360]) {
+  const elements = wanted.map(([tag, attributes]) => {
+    try {
+      const element = new known[tag](tag);
+      Object.assign(element.given, attributes);
+      element.connectedCallback();
+      return element;
+    } catch (error) {
+      console.error(`${tag}: ${error.message}`);
+      return null;
+    }
+  });
+  const until = performance.now() + 20_000;
+  for (let quiet = 0, seen = 0; quiet < 5 && performance.now() < until; seen = frames) { // until nothing is loaded or drawn any more
+    await new Promise((done) => setTimeout(done, 20));
+    quiet = loading || frames > seen ? 0 : quiet + 1;
   }
-}));
-for (let quiet = 0, seen = 0; quiet < 5 && performance.now() < 20_000; seen = frames) { // until nothing is loaded or drawn any more
-  await new Promise((done) => setTimeout(done, 20));
-  quiet = loading || frames > seen ? 0 : quiet + 1;
+  made.push(elements.map((element) => element && { shape: element.querySelector("svg")?.getAttribute("viewBox"), html: element.innerHTML }));
 }
-const shape = (element) => element.querySelector("svg")?.getAttribute("viewBox");
-const stills = made.map(([wide, narrow]) => {
+const stills = made[0].map((wide, i) => {
+  const narrow = made[1][i];
   if (!wide || !narrow) return "";
-  if (shape(wide) === shape(narrow)) return wide.innerHTML;
-  return `<div class="mpq-wide">${wide.innerHTML}</div><div class="mpq-narrow">${narrow.innerHTML}</div>`;
+  return wide.shape === narrow.shape ? wide.html : `<div class="mpq-wide">${wide.html}</div><div class="mpq-narrow">${narrow.html}</div>`;
 });
 process.stdout.write(JSON.stringify(stills), () => process.exit(0));

@@ -12,9 +12,17 @@ const STYLE = `
 .mpq-x .buttons { display: flex; flex-wrap: wrap; gap: 0.5rem; margin-top: 0.5rem; }
 .mpq-x button, .mpq-x select { font: inherit; color: inherit; background: color-mix(in srgb, currentColor 8%, transparent); min-height: 2rem;
   border: 1px solid color-mix(in srgb, currentColor 40%, transparent); border-radius: 0.3rem; padding: 0.15rem 0.8rem; cursor: pointer; }
+.mpq-x label > select { grid-column: span 2; min-width: 0; width: 100%; }
 .mpq-x select option { color: #111; background: #fff; }
-.mpq-x :is(button, select, input, a):focus-visible { outline: 3px solid var(--mpq-mpq, #0072b2); outline-offset: 2px; }
+.mpq-x :is(button, select, input, a, summary, .scroll):focus-visible { outline: 3px solid var(--mpq-mpq, #0072b2); outline-offset: 2px; }
 .mpq-x :is(button, input):disabled { opacity: 0.5; cursor: default; }
+.mpq-x .agents { display: flex; flex-wrap: wrap; gap: 0 1.2rem; margin-top: 0.4rem; }
+.mpq-x .agents label { display: flex; gap: 0.4rem; }
+.mpq-x input[type=checkbox] { width: 24px; height: 24px; margin: 0; accent-color: var(--mpq-mpq, #0072b2); }
+.mpq-x summary { cursor: pointer; margin-top: 0.5rem; }
+.mpq-x .scroll { overflow: auto; max-height: 22rem; }
+.mpq-x table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 0.3rem 0; }
+.mpq-x :is(th, td) { text-align: left; padding: 0.1rem 1rem 0.1rem 0; background: none; color: inherit; }
 .mpq-x p { margin: 0.5rem 0 0; }
 .mpq-x .readout { min-height: 2.9em; font-variant-numeric: tabular-nums; }
 .mpq-x .note { color: var(--mpq-biased, #d55e00); }
@@ -116,7 +124,7 @@ const REDUCED = () => globalThis.matchMedia?.("(prefers-reduced-motion: reduce)"
  * spec: {name, title, size: [width, height] of the drawing, narrow: the same for phones (api.narrow is then true), controls: [{name, label, min, max, step, log, unit, value, digits}, or with among: [values] in place of min, max and step],
  *        choices: [{name, label, options: [[value, text]], value}], buttons: [{label, press(api)}],
  *        draw(drawing, values, api) -> text of the readout, or undefined to leave it; start(api), outputs: [names],
- *        lines: [wide, narrow], of the readout, to keep room for, load(store) -> promise of what becomes api.loaded, without: the words before the reason if it fails}.
+ *        lines: [wide, narrow], of the readout, to keep room for, load(store) -> promise of what becomes api.loaded, patient: true to leave the page's still picture until then, without: the words before the reason if it fails}.
  * store: {get(name), set(name, value), save(), onChange(callback) -> stop}: a page's attributes, or the traits of a widget.
  * Returns a function that takes it off the page.
  */
@@ -248,8 +256,9 @@ export function panel(host, store, spec) {
     buttons.append(button);
   }
   if (!spec.buttons?.length) buttons.remove();
-  host.replaceChildren(root);
-  fit();
+  let gone = false;
+  const appear = () => { if (root.parentNode !== host) host.replaceChildren(root); fit(); };
+  if (!spec.patient || !host.firstChild) appear();
   sized?.observe(root);
   seen?.observe(root);
   const off = store.onChange?.(refresh), stop = spec.start?.(api);
@@ -257,8 +266,9 @@ export function panel(host, store, spec) {
   spec.load?.(store).then((found) => { api.loaded = found; }, (error) => {
     api.loaded = null;
     complaints.set("load", `${spec.without}: ${error.message}.`);
-  }).then(refresh);
+  }).then(() => { if (!gone) { appear(); draw(); } });
   return () => {
+    gone = true;
     off?.(); stop?.(); sized?.disconnect(); seen?.disconnect();
     for (const loop of loops) loop.stop();
     cancelAnimationFrame(queued);
