@@ -1,7 +1,9 @@
 """Every explorer in the built book, in Chromium: moved, pressed, checked by axe-core, on a phone, before and without its script.
 
-`python tests/browser/test_explorers.py` measures how long each takes to draw itself anew and writes data/benchmarks/explorers.json.
+`PYTHONPATH=book/_ext:tests python tests/browser/test_explorers.py` measures how long each takes to draw itself anew and writes
+data/benchmarks/explorers.json.
 """
+import gzip
 import json
 import statistics
 import time
@@ -106,6 +108,16 @@ def test_every_element_holds_a_picture_before_its_script_runs(soups, places):
             for host in soups[f"{page}.html"].select(f"mpq-{kind}"):
                 assert host.select("svg[aria-label], img[alt], video[poster]"), (page, kind)
                 assert not host.select("input:not([disabled]), button:not([disabled]), select:not([disabled])"), (page, kind)
+
+
+def test_pages_with_explorers_are_light(html, places):
+    """Page, module and what the explorers load by themselves, compressed; MuJoCo and its recording come on a click."""
+    beside = html / "_static/explorers"
+    read = [path for path in beside.iterdir() if path.suffix in (".js", ".json", ".safetensors")]
+    assert {"mpq-explorers.js", "results.json", "pendulum-q.safetensors"} <= {path.name for path in read}
+    for page in {page for pages in places.values() for page in pages}:
+        size = sum(len(gzip.compress(path.read_bytes())) for path in [html / f"{page}.html", *read])
+        assert size < 1_500_000, f"{page}: {size / 1e6:.2f} MB"
 
 
 @pytest.mark.browser
@@ -312,7 +324,7 @@ def bench():
             loaded(page, host)
             times = frame_times(page, host)
             if times:
-                rows.append({"explorer": kind, "moves": len(times), "median_ms": statistics.median(times), "largest_ms": max(times)})
+                rows.append({"explorer": kind, "moves": len(times), "median_ms": round(statistics.median(times), 1), "largest_ms": max(times)})
             page.close()
         version = browser.version
         browser.close()
