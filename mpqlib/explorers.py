@@ -109,7 +109,8 @@ def stored_results(folder: Path | None = None) -> dict:
             count=len(group))
     for row in _table(folder, "table1").itertuples():
         entry(row.task, "table1", row.agent, row.horizon, row.data).update(
-            mean=row.success_mean, low=row.ci_low, high=row.ci_high, paper=row.paper, count=row.seeds)
+            mean=row.success_mean, paper=row.paper, count=row.seeds,
+            **{end: row.success_mean if row.seeds == 1 else getattr(row, f"ci_{end}") for end in ("low", "high")})  # as `interval`
     for (task, agent), group in _table(folder, "horizon").groupby(["task", "agent"], sort=False):
         if group.horizon.nunique() > 1:
             entry(task, "horizon", agent, None, "none", NAMES[agent]).update(along(group, "horizon"))

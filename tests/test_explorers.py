@@ -367,3 +367,8 @@ def test_labels_are_moved_apart(js):
     found = js("return x.apart(d.wanted, 15, [0, 100])", wanted=[50, 52, 98, 99, 10])
     assert (np.diff(np.sort(found)) >= 15).all() and max(found) <= 100 and found[4] == 10
     assert np.argsort(found).tolist() == [4, 0, 1, 2, 3]
+
+
+def test_stored_results_are_valid_json():
+    """JavaScript reads no NaN; the stored tables have some, such as intervals of one seed."""
+    json.dumps(explorers.stored_results(), allow_nan=False)

@@ -25,7 +25,7 @@ const STYLE = `
 .mpq-x :is(th, td) { text-align: left; padding: 0.1rem 1rem 0.1rem 0; background: none; color: inherit; }
 .mpq-x p { margin: 0.5rem 0 0; }
 .mpq-x .readout { min-height: 2.9em; font-variant-numeric: tabular-nums; }
-.mpq-x .note { color: var(--mpq-biased, #d55e00); }
+.mpq-x .note { border-left: 0.25rem solid var(--mpq-biased, #d55e00); padding-left: 0.6rem; }
 .mpq-x .note:empty { display: none; }
 @media print { .mpq-x .controls, .mpq-x .buttons { display: none; } }
 `;
