@@ -25,7 +25,7 @@ export MUJOCO_GL ?= egl
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help env book notebooks test test-full lab bench runs report retarget clean
+.PHONY: help env book slides notebooks editions test test-full pdf wheel lab bench runs report retarget clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,8 +57,14 @@ book: $(STAMP) $(MATHJAX) _build/executed-with ## execute the notebooks and buil
 	  || { rm -rf _build/.doctrees; exit 1; }
 	@echo; echo "Open $(CURDIR)/_build/html/index.html"
 
+slides: $(STAMP) $(MATHJAX) ## the slides of the course in _build/slides
+	$(PY) book/_ext/slides.py
+
 notebooks: $(STAMP) ## execute the notebooks in place and normalise them
 	$(HOUSE) notebooks $(NB)
+
+editions: $(STAMP) ## notebooks for courses: student, teacher and plain, in _build/editions
+	$(PY) book/_ext/editions.py
 
 test: book ## everything CI checks
 	@$(HOUSE) system gl browser
@@ -69,22 +75,31 @@ test: book ## everything CI checks
 test-full: test ## also what takes long: soak, kill and resume, full grids
 	$(PY) -m pytest tests -m full
 
+pdf: book ## the whole book as one PDF, dist/mpq-book.pdf
+	@$(HOUSE) system browser
+	$(PY) book/_ext/pdf.py
+
+wheel: $(STAMP) ## the wheel of mpqlib, with the stored results, in dist
+	$(PY) -m build --wheel --no-isolation --outdir dist
+
 lab: $(STAMP) ## open the notebooks in JupyterLab
 	.venv/bin/jupyter lab book
 
 bench: $(STAMP) ## ratios of speed, side by side
 	$(PY) -m mpqlib bench
 
-runs: $(STAMP) ## regenerate the stored runs in data/runs
-	$(PY) -m mpqlib sweep
-	for task in ball_in_cup_sparse fetch_push_block franka_drawer_open; do \
-	  $(PY) -m mpqlib sweep --task $$task --seeds 0 --test-episodes 20 || exit 1; done
+runs: $(STAMP) ## regenerate all stored runs and tables, on all cores (days on two; goes on where it was stopped)
+	$(PY) -m mpqlib sweep --task all --jobs=-1
+	$(PY) -m mpqlib sweep --task all --study --jobs=-1
+	for task in pendulum_swingup ball_in_cup_sparse fetch_push_block franka_drawer_open; do \
+	  $(PY) -m mpqlib grid --task $$task --jobs=-1 || exit 1; done
+	$(PY) -m mpqlib report
 
 report: $(STAMP) ## data/report/results.csv from the stored runs
 	$(PY) -m mpqlib report
 
-retarget: $(STAMP) ## give the book another repository address: make retarget URL=https://...
-	@$(HOUSE) retarget $(URL)
+retarget: $(STAMP) ## another repository, or another release for Colab: make retarget URL=https://... TAG=v0.1.0
+	@$(HOUSE) retarget "$(URL)" "$(TAG)"
 
 clean: ## delete what was built (not .venv)
 	rm -rf _build dist

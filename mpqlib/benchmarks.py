@@ -18,6 +18,7 @@ import numpy as np
 from mpqlib import tasks
 from mpqlib.experiments import provenance
 from mpqlib.mppi import MPPI
+from mpqlib.mpq import MPQ
 from mpqlib.qfunction import QFunction
 from mpqlib.randomization import Uniform
 from mpqlib.rollout import MujocoSimulator, import_mujoco
@@ -34,10 +35,10 @@ JUDO = "judo-rai==0.1.0"  # needs an older MuJoCo: an environment of its own
 def bench(out: Path = Path("data/benchmarks/planner.json"), rounds: int = 15, judo: bool = True) -> dict:
     """Time control steps of our planner and of others in turns, and measure its memory.
 
-    Peers: the bare `mujoco.rollout` calls of the same control steps (`raw rollout`), the same with one
-    model in place of 64 random ones (`one model`), a port that makes its thread pool and copies its
-    models at every control step (`naive port`), `pytorch_mppi` 0.9.1 on the pendulum, and
-    `judo` (judo-rai 0.1.0) on the ball in the cup.
+    Peers: the bare `mujoco.rollout` calls of the same control steps (`raw rollout`), for single plans and for
+    MPQ's training; those of single plans with one model in place of 64 random ones (`one model`); a port that
+    makes its thread pool and copies its models at every control step (`naive port`); `pytorch_mppi` 0.9.1 on
+    the pendulum; and `judo` (judo-rai 0.1.0) on the ball in the cup.
 
     Args:
         out: file to write.
@@ -59,6 +60,7 @@ def bench(out: Path = Path("data/benchmarks/planner.json"), rounds: int = 15, ju
             rows.append(_against_raw(task, N, H, threads, rounds))
         for N, H, threads in SCALING:
             rows.append(_against_raw(task, N, H, threads, rounds))
+        rows.append(_training_against_raw(task, max(3, rounds // 3)))
         rows.append(_against_one_model(task, 64, 10, rounds))
         rows.append(_against_naive_port(task, 64, 4, rounds))
     if judo:
@@ -69,12 +71,12 @@ def bench(out: Path = Path("data/benchmarks/planner.json"), rounds: int = 15, ju
     return result
 
 
-def _row(task, N, H, threads, peer, ours, theirs, rounds, ratio=lambda ours, theirs: theirs / ours) -> dict:
-    """Time two callables in turns, each doing STEPS control steps."""
-    def milliseconds(steps):
+def _row(task, N, H, threads, peer, ours, theirs, rounds, ratio=lambda ours, theirs: theirs / ours, steps=STEPS) -> dict:
+    """Time two callables in turns, each doing so many control steps."""
+    def milliseconds(work):
         started = time.perf_counter()
-        reported = steps()  # a peer in another process times itself
-        return (1e3 * (time.perf_counter() - started) if reported is None else reported) / STEPS
+        reported = work()  # a peer in another process times itself
+        return (1e3 * (time.perf_counter() - started) if reported is None else reported) / steps
 
     ours(), theirs()
     ours_ms, peer_ms = np.median([[milliseconds(ours), milliseconds(theirs)] for _ in range(rounds)], axis=0)
@@ -98,18 +100,28 @@ def _control_loop(planner, task):
     return steps
 
 
-def _recorded(planner, task):
-    """The `mujoco.rollout` calls of `_control_loop`: [(arguments, keywords)], their arrays kept."""
-    calls, real = [], planner.simulate._pool.rollout
+def _recorded(work, *simulators):
+    """The `mujoco.rollout` calls that `work()` makes on the simulators: [(pool, arguments, keywords)], their arrays kept."""
+    calls, real = [], [simulator._pool.rollout for simulator in simulators]
+    for simulator, rollout in zip(simulators, real):
+        def record(models, data, start, controls, *, _pool=simulator._pool, _rollout=rollout, **keywords):
+            calls.append((_pool, (models, data, start.copy(), controls.copy()), keywords))
+            return _rollout(models, data, start, controls, **keywords)
 
-    def record(models, data, start, controls, **keywords):
-        calls.append(((models, data, start.copy(), controls.copy()), keywords))
-        return real(models, data, start, controls, **keywords)
-
-    planner.simulate._pool.rollout = record
-    _control_loop(planner, task)()
-    planner.simulate._pool.rollout = real
+        simulator._pool.rollout = record
+    work()
+    for simulator, rollout in zip(simulators, real):
+        simulator._pool.rollout = rollout
     return calls
+
+
+def _replay(calls):
+    """A callable that makes recorded calls again."""
+    def again():
+        for pool, arguments, keywords in calls:
+            pool.rollout(*arguments, **keywords)
+
+    return again
 
 
 def _planner(task, N, H, threads=1, distribution=None):
@@ -120,25 +132,32 @@ def _planner(task, N, H, threads=1, distribution=None):
 
 def _against_raw(task, N, H, threads, rounds):
     planner = _planner(task, N, H, threads)
-    calls, pool = _recorded(planner, task), planner.simulate._pool
+    ours = _control_loop(planner, task)
+    return _row(task, N, H, threads, "raw rollout", ours, _replay(_recorded(ours, planner.simulate)), rounds)
 
-    def raw():
-        for arguments, keywords in calls:
-            pool.rollout(*arguments, **keywords)
 
-    return _row(task, N, H, threads, "raw rollout", _control_loop(planner, task), raw, rounds)
+def _training_against_raw(task, rounds):
+    """The first episodes of MPQ's training and their update of theta, without validation."""
+    settings = SETTINGS[task.name].mpq
+    settings = replace(settings, N=settings.N_update)
+    simulate, system = task.simulator(), task.true_system()
+
+    def ours():
+        learner = MPQ(task, settings, simulate, system, 1000)
+        learner.validate = lambda: None
+        learner.train()
+
+    row = _row(task, settings.planner.samples, settings.planner.horizon, 1, "raw rollout", ours,
+               _replay(_recorded(ours, simulate, system)), rounds, steps=settings.N * settings.T)
+    return {**row, "name": f"{task.name} training: raw rollout"}
 
 
 def _against_one_model(task, N, H, rounds):
     planner = _planner(task, N, H)
-    calls, pool = _recorded(planner, task), planner.simulate._pool
+    calls = _recorded(_control_loop(planner, task), planner.simulate)
 
     def replay(choose):
-        def steps():
-            for (models, *arguments), keywords in calls:
-                pool.rollout(choose(models), *arguments, **keywords)
-
-        return steps
+        return _replay([(pool, (choose(models), *rest), keywords) for pool, (models, *rest), keywords in calls])
 
     worlds = planner.simulate.models[:N]
     middle = MujocoSimulator(task.planning_physics, task.write, Uniform.around(

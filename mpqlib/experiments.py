@@ -8,8 +8,11 @@ q-last.safetensors. While it trains it keeps checkpoint.safetensors there.
 import json
 import os
 import platform
+import shutil
 import subprocess
+import sys
 import time
+from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from functools import cache
@@ -26,8 +29,8 @@ import mpqlib
 from mpqlib import data_dir, tasks
 from mpqlib.mppi import MPPI, MPPISettings
 from mpqlib.mpq import MPQ, MPQSettings, bounded, evaluate
-from mpqlib.qfunction import QFunction, read_tensors, write_tensors
-from mpqlib.settings import DATA, SETTINGS, TRIED
+from mpqlib.qfunction import DamagedFile, QFunction, read_tensors, write_tensors
+from mpqlib.settings import DATA, DEVELOPMENT_SEEDS, SETTINGS, TRIED
 
 VERSIONS = ("numpy", "scipy", "torch", "gymnasium", "mujoco", "dm_control", "gymnasium-robotics")
 
@@ -96,6 +99,8 @@ def run(task: str, agent: str, seed: int, horizon: int | None = None, data: str 
         found = {"truth": 1.0, **found}
         if any(found.get(key) != value for key, value in what.items() if key != "settings") or not same_settings(found, settings):
             raise ValueError(f"{folder} holds a finished run of other settings; remove it or choose another --out")
+        if learns and not (data == "dr" and truth != 1):
+            _read_learnt(folder)
         return found
     if data == "dr" and truth != 1:
         run(task, agent, seed, horizon, data, episodes, test_episodes, out, checkpoint_every, progress)
@@ -104,6 +109,16 @@ def run(task: str, agent: str, seed: int, horizon: int | None = None, data: str 
     if learns:
         return _run_learner(what, made, settings, folder, checkpoint_every, progress)
     return _run_planner(what, made, settings, folder)
+
+
+def _read_learnt(folder):
+    """Check that what a finished run learnt can be read."""
+    for file in ("q.safetensors", "q-last.safetensors", "curve.csv"):
+        path = folder / file
+        if not path.exists():
+            raise DamagedFile(f"{path} is missing; remove {folder} and run again")
+        if path.suffix == ".safetensors":
+            read_tensors(path)
 
 
 def same_settings(record, settings) -> bool:
@@ -118,7 +133,7 @@ def read_record(path) -> dict:
     try:
         return json.loads(path.read_text())
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is damaged ({error}); remove it and run again") from None
+        raise DamagedFile(f"{path} is damaged ({error}); remove it and run again") from None
 
 
 def _test(task, planner, seed, episodes) -> dict:
@@ -263,38 +278,50 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
 
 
-def sweep(task: str = "pendulum_swingup", seeds: tuple[int, ...] = tuple(range(10)), agents: tuple[str, ...] = (),
+def sweep(task: str = "pendulum_swingup", seeds: tuple[int, ...] = (), agents: tuple[str, ...] = (),
           jobs: int = 1, test_episodes: int = 100, out: Path = Path("data/runs"), study: bool = False,
           backend: str = "loky", address: str = "") -> list[dict]:
     """Run all agents that the book reports on a task, or those named, with all seeds.
 
-    Results do not depend on the number of jobs or the backend. Finished runs are not repeated.
+    Results do not depend on the number of jobs or the backend. Finished runs are not repeated, unfinished ones
+    go on from their last checkpoint, and a run with a damaged file is named and done again.
 
     Args:
-        task: such as pendulum_swingup.
-        seeds: seeds to run.
+        task: such as pendulum_swingup, or all.
+        seeds: seeds to run; none for those that the book reports.
         agents: labels such as mpq-h8-real; none for all.
-        jobs: processes at a time; one per core at most.
+        jobs: processes at a time, one per core at most; -1 for all cores.
         test_episodes: test episodes per run.
         out: folder of all runs; with dask one that all workers share.
         study: run what the studies of horizon and bias need besides, instead.
         backend: loky, processes on this machine, or dask, the workers of a cluster.
         address: of dask's scheduler, such as tcp://10.0.0.1:8786.
     """
-    settings = task_settings(task)
-    grid = {label(*one): one for one in (settings.studies() if study else settings.grid())}
-    unknown = set(agents) - set(grid)
-    if unknown:
-        raise ValueError(f"unknown agents {sorted(unknown)}; on {task} there are {', '.join(grid)}")
-    work = [(one, seed) for name, one in grid.items() if not agents or name in agents for seed in seeds]
+    grids = {}
+    for name in SETTINGS if task == "all" else [task]:
+        settings = task_settings(name)
+        grids[name] = {label(*one): one for one in (settings.studies() if study else settings.grid())}
+    known = {name for grid in grids.values() for name in grid}
+    if unknown := set(agents) - known:
+        raise ValueError(f"unknown agents {sorted(unknown)}; on {task} there are {', '.join(sorted(known))}")
+    work = [(name, seed, one) for name, grid in grids.items() for agent, one in grid.items() if not agents or agent in agents
+            for seed in seeds or (SETTINGS[name].study_seeds if study else SETTINGS[name].seeds)]
     with _workers(backend, address, jobs) as options:
         results = joblib.Parallel(return_as="generator_unordered", **options)(
-            joblib.delayed(_run_one)(task, seed, test_episodes, Path(out).absolute(), *one) for one, seed in work)
+            joblib.delayed(_run_one)(name, seed, test_episodes, Path(out).absolute(), *one) for name, seed, one in work)
         return list(tqdm(results, total=len(work), unit="run", desc=task))
 
 
 def _run_one(task, seed, test_episodes, out, agent, horizon, data, truth=1.0):
-    return run(task, agent, seed, horizon, data, test_episodes=test_episodes, out=out, progress=False, truth=truth)
+    def once():
+        return run(task, agent, seed, horizon, data, test_episodes=test_episodes, out=out, progress=False, truth=truth)
+
+    try:
+        return once()
+    except DamagedFile as error:
+        print(f"{error}\nThat run is done again.", file=sys.stderr)
+        shutil.rmtree(out / task / label(agent, horizon, data, truth) / f"seed-{seed}")
+        return once()
 
 
 @contextmanager
@@ -315,48 +342,84 @@ def _workers(backend, address, jobs):
         raise ValueError(f"backend is {backend!r}; it must be loky or dask")
 
 
-def develop(task: str = "pendulum_swingup", seeds: tuple[int, ...] = (1000, 1001), jobs: int = 1,
+def develop(task: str = "pendulum_swingup", seeds: tuple[int, ...] = (), agents: tuple[str, ...] = (), jobs: int = 1,
             out: Path = Path("data/report/development.csv")) -> pd.DataFrame:
     """Try the settings listed in `mpqlib.settings.TRIED` on development seeds, which the book never reports.
 
+    Trials that the table holds are not repeated.
+
     Args:
         task: such as pendulum_swingup.
-        seeds: development seeds, >= 1000.
+        seeds: development seeds, >= 1000; none for those that the settings were chosen on.
+        agents: such as mppi; none for all that something was tried for.
         jobs: processes at a time.
-        out: table to write.
+        out: table to write, after each trial.
 
     Returns:
-        One row per agent, combination of settings and seed, with success and cost: of 30 test
-        episodes for MPPI, averaged over all validations for agents that learn.
+        One row per agent of this task, combination of settings (`changes`, as JSON) and seed, with success and
+        cost: of 30 test episodes for MPPI, averaged over all validations for agents that learn; success_end and
+        cost_end are averages over the last third of these.
 
     Raises:
-        ValueError: if a seed is below 1000.
+        ValueError: if a seed is below 1000, nothing was tried for the task or an agent, or the table is damaged.
     """
-    if min(seeds) < 1000:
+    if seeds and min(seeds) < 1000:
         raise ValueError(f"seeds are {seeds}; development seeds are >= 1000")
     task_settings(task)
     if task not in TRIED:
         raise ValueError(f"there are no trials for {task}; there are for {', '.join(TRIED)}")
-    work = [(agent, dict(zip(grid, values)), seed) for agent, grid in TRIED[task].items()
-            for values in product(*grid.values()) for seed in seeds]
-    results = joblib.Parallel(n_jobs=jobs, return_as="generator")(joblib.delayed(_try)(task, *one) for one in work)
-    table = pd.DataFrame(tqdm(results, total=len(work), unit="trial", desc=task))
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
-    table.round(4).to_csv(out, index=False)
-    return table
+    if unknown := set(agents) - set(TRIED[task]):
+        raise ValueError(f"there are no trials of {', '.join(sorted(unknown))} on {task}; there are of {', '.join(TRIED[task])}")
+    out, table = Path(out), pd.DataFrame(columns=["task", "agent", "seed", "changes"])
+    if out.exists():
+        try:
+            table = pd.read_csv(out)
+        except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+            raise ValueError(f"{out} is damaged ({error}); remove it and run again") from None
+    done = set(zip(table.task, table.agent, table.seed, table.changes))
+    work = [(agent, changes, seed) for agent, tried in TRIED[task].items() if not agents or agent in agents
+            for changes in trials(tried) for seed in seeds or DEVELOPMENT_SEEDS[task]]
+    missing = [one for one in work if (task, one[0], one[2], json.dumps(one[1])) not in done]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    results = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(joblib.delayed(_try)(task, *one) for one in missing)
+    for row in tqdm(results, total=len(missing), unit="trial", desc=task):
+        table = pd.concat([table, pd.DataFrame([row])]).sort_values(["task", "agent", "changes", "seed"], ignore_index=True)
+        unfinished = out.with_name(out.name + ".part")
+        table.round(4).to_csv(unfinished, index=False)
+        os.replace(unfinished, out)
+    return table[table.task == task]
+
+
+def trials(tried) -> list[dict]:
+    """The changes of settings in one entry of `TRIED`: all combinations of a grid, or those of a list."""
+    if isinstance(tried, Mapping):
+        return [dict(zip(tried, values)) for values in product(*tried.values())]
+    return list(tried)
+
+
+def changed(settings, changes):
+    """Settings with some of them changed; those that only the planner of an MPQSettings has are changed there."""
+    own = {field.name for field in fields(settings)}
+    there = {name: value for name, value in changes.items() if name not in own}
+    if there:
+        settings = replace(settings, planner=replace(settings.planner, **there))
+    return replace(settings, **{name: value for name, value in changes.items() if name in own})
 
 
 def _try(task, agent, changes, seed) -> dict:
-    task, settings = tasks.make(task), replace(SETTINGS[task].agent(agent), **changes)
+    task, settings = tasks.make(task), changed(SETTINGS[task].agent(agent), changes)
+    row = {"task": task.name, "agent": agent, "seed": seed, "changes": json.dumps(changes), **changes}
+    started = time.process_time()
     if isinstance(settings, MPQSettings):
         learner = MPQ(task, settings, task.simulator(), task.true_system(), seed)
         learner.train()
-        outcome = {key: np.mean([row[key] for row in learner.curve]) for key in ("success", "cost")}
+        curve = pd.DataFrame(learner.curve)[["success", "cost"]]
+        row |= {**curve.mean(), **curve.iloc[-(len(curve) // 3 or 1):].mean().add_suffix("_end")}
     else:
         model = task.true_model() if agent == "mppi_true" else task.simulator()
         tested = _test(task, MPPI(settings, model, task.cost), seed, 30)
-        outcome = {key: np.mean(tested[key]) for key in ("success", "cost")}
-    return {"task": task.name, "agent": agent, "seed": seed, **outcome, **changes}
+        row |= {key: np.mean(tested[key]) for key in ("success", "cost")}
+    return {**row, "cpu_s": round(time.process_time() - started, 1), "commit": provenance()["commit"]}
 
 
 def load_planner(task, path) -> MPPI:

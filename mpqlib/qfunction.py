@@ -19,6 +19,10 @@ torch.set_num_threads(1)
 threadpool_limits(1)
 
 
+class DamagedFile(ValueError):
+    """A stored file that can't be read; its path is in the message."""
+
+
 class QFunction:
     """Q_theta(s, a), the soft cost-to-go of a state and an action: a tanh network.
 
@@ -188,7 +192,7 @@ def read_tensors(path):
     """Read (tensors, header) back.
 
     Raises:
-        ValueError: if the file is missing, truncated or not one of ours.
+        ValueError: if the file is missing; DamagedFile, a ValueError, if it is truncated or not one of ours.
     """
     try:
         with safe_open(path, framework="numpy") as file:
@@ -197,4 +201,4 @@ def read_tensors(path):
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist") from None
     except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
-        raise ValueError(f"{path} is damaged or not written by mpqlib ({error})") from None
+        raise DamagedFile(f"{path} is damaged or not written by mpqlib ({error})") from None

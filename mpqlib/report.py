@@ -1,6 +1,7 @@
 """The report: the numbers of every table and figure, and a verdict on every claim of the paper, from the stored runs.
 
-The rules of the verdicts stand here as code, and stood here before the runs that they judge.
+The rules of the verdicts stand here as code.  They were written before MPQ's runs on the three MuJoCo tasks, and after
+the pendulum's, which chapter 9 had judged by rules of its own (chapter 15).
 """
 
 import json
@@ -12,8 +13,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from mpqlib.experiments import read_record, same_settings, task_settings
-from mpqlib.plots import interval
+from mpqlib import data_dir
+from mpqlib.experiments import label, load_planner, read_record, same_settings, task_settings
+from mpqlib.mpq import evaluate
+from mpqlib.plots import agent_name, interval
 from mpqlib.settings import SETTINGS
 from mpqlib.tasks import make
 
@@ -34,10 +37,11 @@ def report(runs: Path = Path("data/runs"), out: Path = Path("data/report")) -> p
     Args:
         runs: folder of all runs.
         out: folder of the tables: results.csv (a row per run), curves.csv (a row per run that learns and validation),
+            results_study.csv and curves_study.csv (the same of what only the study of the horizon has),
             figure1.csv, table1.csv, horizon.csv, bias_curve.csv and claims.json.
 
     Returns:
-        The table written to results.csv: one row per task, agent, horizon, data and seed.
+        The tables written to results.csv and results_study.csv: one row per task, agent, horizon, data and seed.
         success_mean and cost_mean are of the best parameters on validation, *_last of the last.
 
     Raises:
@@ -47,9 +51,13 @@ def report(runs: Path = Path("data/runs"), out: Path = Path("data/report")) -> p
     results = everything[everything.truth == 1].drop(columns="truth").reset_index(drop=True)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    results.to_csv(out / "results.csv", index=False)
-    curves.to_csv(out / "curves.csv", index=False)
-    figure1(results, curves).to_csv(out / "figure1.csv", index=False)
+    of_the_book = {}
+    for name, table in (("results", results), ("curves", curves)):
+        there = reported(table)
+        of_the_book[name] = table[there]
+        table[there].to_csv(out / f"{name}.csv", index=False)
+        table[~there].to_csv(out / f"{name}_study.csv", index=False)
+    figure1(**of_the_book).to_csv(out / "figure1.csv", index=False)
     table1(results).to_csv(out / "table1.csv", index=False)
     horizon(results).to_csv(out / "horizon.csv", index=False)
     bias_curve(everything).to_csv(out / "bias_curve.csv", index=False)
@@ -80,6 +88,88 @@ def collect(runs: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         return results, pd.DataFrame(columns=[*KEYS, "seed", "episode", "minutes", "test_cost", "test_success"])
     table = pd.concat(curves)[[*KEYS, "seed", *curves[0].columns[:7]]]
     return results, table.sort_values([*KEYS, "seed", "episode"], ignore_index=True)
+
+
+def reported(table) -> np.ndarray:
+    """Which rows are of agents that the book reports; the others only the study of the horizon has."""
+    grid = {(task, *one) for task, settings in SETTINGS.items() for one in settings.grid()}
+    return np.array([key in grid for key in zip(*(table[column] for column in KEYS))], bool)
+
+
+class StoredRuns:
+    """The stored runs and results of one task, as the chapters read them.
+
+    Args:
+        task: such as ball_in_cup_sparse.
+        data: folder with runs/ and report/; None for the book's own.
+        studies: with the runs of the study of the horizon.
+
+    Attributes:
+        task, settings: the task and its frozen settings.
+        results, curves: its rows of results.csv and curves.csv, with the agent's label, such as mpq-h4-real.
+        names: label -> name in figures, of all agents that the book reports on the task, or that the study has.
+    """
+
+    def __init__(self, task: str, data: Path | None = None, studies: bool = False):
+        self.folder = Path(data or data_dir())
+        self.task, self.settings = make(task), task_settings(task)
+        parts = ("", "_study") if studies else ("",)
+        self.results, self.curves = (
+            pd.concat([pd.read_csv(self.folder / "report" / f"{name}{part}.csv") for part in parts]).query(f"task == {task!r}")
+            .reset_index(drop=True) for name in ("results", "curves"))
+        for table in (self.results, self.curves):
+            table["label"] = [label(*row) for row in zip(table.agent, table.horizon, table.data)]
+        keys = [*self.settings.grid(), *(one[:3] for one in self.settings.studies() if studies and one[3] == 1)]
+        self.names = {label(*key): agent_name(*key) for key in keys}
+
+    def seeds(self, name: str, column: str) -> pd.Series:
+        """A column of results.csv, one value per seed of an agent."""
+        return self.results[self.results.label == name].set_index("seed")[column].sort_index()
+
+    def along(self, name: str, column: str) -> pd.DataFrame:
+        """A column of curves.csv of an agent: a row per validation (its episode), a column per seed."""
+        return self.curves[self.curves.label == name].pivot(index="episode", columns="seed", values=column)
+
+    def reached(self, name: str, success: float) -> pd.Series:
+        """Episode of each seed's first test with at least that success rate; NaN where there is none."""
+        good = self.along(name, "test_success") >= success
+        return good.idxmax().where(good.any())
+
+    def records(self, name: str) -> list[dict]:
+        """The content of run.json of each seed of an agent, in the order of seeds."""
+        found = map(read_record, (self.folder / "runs" / self.task.name / name).glob("seed-*/run.json"))
+        return sorted(found, key=lambda record: record["seed"])
+
+    def planner(self, name: str, seed: int = 0, which: str = "best"):
+        """The planner of a run that learnt, with the Q function best on validation, or the last."""
+        file = {"best": "q.safetensors", "last": "q-last.safetensors"}[which]
+        return load_planner(self.task, self.folder / "runs" / self.task.name / name / f"seed-{seed}" / file)
+
+    def test(self, planner, episodes: int, seed: int = 0, system=None) -> dict:
+        """`mpqlib.mpq.evaluate` on the first of the stored runs' test episodes of a seed, on the true system or another."""
+        rng = np.random.default_rng([seed, 1])
+        return evaluate(self.task, planner, system or self.task.true_system(), self.task.reset(100, rng)[:episodes], rng)
+
+    def table(self, which: str = "best", names=None) -> pd.DataFrame:
+        """Final success and cost, mean over seeds and 95 % interval, in the order of cost.
+
+        Args:
+            which: best or last parameters.
+            names: labels; None for all that were run.
+        """
+        success, cost = {"best": ("success_mean", "cost_mean"), "last": ("success_last", "cost_last")}[which]
+        there = list(self.results.label.unique()) if names is None else names
+        rows = {self.names.get(name, name): {
+            "success, %": estimate(100 * self.seeds(name, success), 1, (0, 100)), "cost": estimate(self.seeds(name, cost), 1),
+            "ms per step": f"{self.seeds(name, 'control_ms').median():.2f}", "seeds": len(self.seeds(name, cost))}
+            for name in sorted(there, key=lambda name: self.seeds(name, cost).mean())}
+        return pd.DataFrame(rows).T.rename_axis(columns=f"{which} parameters")
+
+
+def estimate(values, digits: int = 0, limits=(-np.inf, np.inf)) -> str:
+    """'mean (low to high)' of one value per seed, with the 95 % interval; the mean alone for one seed."""
+    shown = [f"{round(float(x), digits) + 0.0:.{digits}f}" for x in (np.mean(values), *interval(values, limits=limits))]  # no -0.0
+    return shown[0] if len(values) < 2 else "{} ({} to {})".format(*shown)
 
 
 def figure1(results, curves) -> pd.DataFrame:
@@ -201,7 +291,16 @@ def together(verdicts) -> str:
 
 
 @dataclass(frozen=True)
-class _Rule:
+class Rule:
+    """How a claim with one number is judged.
+
+    Attributes:
+        id, claim, paper: as of the `Verdict`.
+        rule: what is measured, and the side of the limit that is claimed, in words.
+        measure: Evidence -> one value per training seed; KeyError where there are no such runs.
+        limit, above: the limit, and whether the claimed side is above it.
+    """
+
     id: str
     claim: str
     paper: str
@@ -218,8 +317,8 @@ HOURS = 5.0  # "a few hours" of training
 SEEDS = 3  # training seeds that a verdict needs
 
 
-def _rules():
-    """The claims with one number each."""
+def rules() -> list[Rule]:
+    """The claims with one number each, whether there are runs to judge them by or not."""
     rules = []
     for task, s in SETTINGS.items():
         if s.mpq is None:
@@ -229,50 +328,50 @@ def _rules():
         same, longer, upper = (task, "mppi", h, "none"), (task, "mppi", far, "none"), (task, "mppi_true", true, "none")
         few, soon = FEW * s.mpq.N, 60 * MINUTES / (s.mpq.T * make(task).dt)
         rules += [
-            _Rule(f"O1-same-{task}", f"MPQ does better than MPPI with the same horizon (H={h}) after a few training episodes.",
+            Rule(f"O1-same-{task}", f"MPQ does better than MPPI with the same horizon (H={h}) after a few training episodes.",
                   "lower", f"ratio of test costs, MPQ after at most {few:g} episodes to MPPI; below 1",
                   lambda e, mpq=mpq, same=same, few=few: e.at(*mpq, "test_cost", few) / e.of(*same, "cost_mean"), 1.0, False),
-            _Rule(f"O1-long-{task}", f"MPQ (H={h}) ultimately does better than MPPI with a much longer horizon (H={far}).",
+            Rule(f"O1-long-{task}", f"MPQ (H={h}) ultimately does better than MPPI with a much longer horizon (H={far}).",
                   "lower", "ratio of test costs, MPQ's best parameters on validation to MPPI; below 1",
                   lambda e, mpq=mpq, longer=longer: e.of(*mpq, "cost_mean") / e.of(*longer, "cost_mean"), 1.0, False),
-            _Rule(f"O1-time-{task}", f"A control step of MPQ (H={h}) takes less computing time than one of MPPI with H={far}.",
+            Rule(f"O1-time-{task}", f"A control step of MPQ (H={h}) takes less computing time than one of MPPI with H={far}.",
                   "less", "ratio of milliseconds per control step; below 1",
                   lambda e, mpq=mpq, longer=longer: e.of(*mpq, "control_ms") / e.of(*longer, "control_ms"), 1.0, False),
-            _Rule(f"O2-{task}", f"MPQ (H={h}) does about as well as MPPI with the true dynamics and H={true}, or better.",
+            Rule(f"O2-{task}", f"MPQ (H={h}) does about as well as MPPI with the true dynamics and H={true}, or better.",
                   "close or lower", f"ratio of test costs, MPQ's best parameters on validation to MPPI; at most {CLOSE}",
                   lambda e, mpq=mpq, upper=upper: e.of(*mpq, "cost_mean") / e.of(*upper, "cost_mean"), CLOSE, False),
-            _Rule(f"O3-sooner-{task}", "MPQ needs less data than SoftQLearning.", "less",
+            Rule(f"O3-sooner-{task}", "MPQ needs less data than SoftQLearning.", "less",
                   "ratio of test costs averaged along training, MPQ to SoftQLearning; below 1",
                   lambda e, mpq=mpq, soft=soft: e.along(*mpq, "test_cost") / e.along(*soft, "test_cost"), 1.0, False),
-            _Rule(f"hours-{task}", "Training takes only a few hours.", "a few hours",
+            Rule(f"hours-{task}", "Training takes only a few hours.", "a few hours",
                   f"CPU hours of one training run of MPQ on one core of this machine; below {HOURS:g}",
                   lambda e, mpq=mpq: e.of(*mpq, "train_cpu_s") / 3600, HOURS, False)]
         if task == "pendulum_swingup":
             continue
         rules += [
-            _Rule(f"O3-fails-{task}", "SoftQLearning does not converge to a consistent policy.", "does not",
+            Rule(f"O3-fails-{task}", "SoftQLearning does not converge to a consistent policy.", "does not",
                   "success of SoftQLearning's last parameters minus half of that of MPQ's last; below 0",
                   lambda e, mpq=mpq, soft=soft: e.of(*soft, "success_last") - e.of(*mpq, "success_last") / 2, 0.0, False),
-            _Rule(f"O3-minutes-{task}", "MPQ does well within a few minutes of interaction with the true system.", "well",
+            Rule(f"O3-minutes-{task}", "MPQ does well within a few minutes of interaction with the true system.", "well",
                   f"test success after at most {MINUTES:g} minutes; at least 0.5",
                   lambda e, mpq=mpq, soon=soon: e.at(*mpq, "test_success", soon), 0.5)]
 
     fetch, franka = "fetch_push_block", "franka_drawer_open"
     rules += [
-        _Rule("fetch-30", "On FetchPushBlock, MPQ with H=10 does better than MPPI with H=64 within 30 training episodes.", "> 0",
+        Rule("fetch-30", "On FetchPushBlock, MPQ with H=10 does better than MPPI with H=64 within 30 training episodes.", "> 0",
               "difference of success rates; above 0",
               lambda e: e.at(fetch, "mpq", 10, "real", "test_success", 30) - e.of(fetch, "mppi", 64, "none", "success_mean")),
-        _Rule("fetch-2-minutes", "On FetchPushBlock, 30 training episodes are about 2 minutes of interaction.", "2",
+        Rule("fetch-2-minutes", "On FetchPushBlock, 30 training episodes are about 2 minutes of interaction.", "2",
               "minutes of interaction after at most 30 episodes; at most 2.5",
               lambda e: e.at(fetch, "mpq", 10, "real", "minutes", 30), 2.5, False),
-        _Rule("franka-5x", "On FrankaDrawerOpen, MPQ with H=10 succeeds more than 5 times as often as MPPI with H=10.", "> 5",
+        Rule("franka-5x", "On FrankaDrawerOpen, MPQ with H=10 succeeds more than 5 times as often as MPPI with H=10.", "> 5",
               "success of MPQ's best parameters minus 5 times that of MPPI; above 0",
               lambda e: e.of(franka, "mpq", 10, "real", "success_mean") - 5 * e.of(franka, "mppi", 10, "none", "success_mean")),
-        _Rule("franka-minutes", "On FrankaDrawerOpen, MPQ with H=10 does better than MPPI with H=64 within a few minutes.", "> 0",
+        Rule("franka-minutes", "On FrankaDrawerOpen, MPQ with H=10 does better than MPPI with H=64 within a few minutes.", "> 0",
               f"difference of success rates after at most {MINUTES:g} minutes of interaction; above 0",
               lambda e: e.at(franka, "mpq", 10, "real", "test_success", 12 * MINUTES) - e.of(franka, "mppi", 64, "none", "success_mean"))]
     for task, h, times in (("ball_in_cup_sparse", 4, 2), (franka, 10, 3)):
-        rules.append(_Rule(
+        rules.append(Rule(
             f"Q1-{task}", f"A Q function learnt on the true system succeeds over {times} times as often as one learnt with domain randomisation.",
             f"> {times}", f"success on the true system, REAL minus {times} times DR; above 0",
             lambda e, task=task, h=h, times=times:
@@ -284,7 +383,7 @@ def claims(results, curves) -> list[Verdict]:
     """The ledger: a verdict on each claim of the paper for which there are runs of at least SEEDS seeds."""
     evidence = Evidence(results, curves)
     ledger = []
-    for rule in _rules():
+    for rule in rules():
         try:
             values = rule.measure(evidence).dropna()
         except KeyError:
@@ -298,7 +397,7 @@ def claims(results, curves) -> list[Verdict]:
 
 
 def _table_rows(results):
-    """Each row of Table 1: reproduced if the paper's number, 100 episodes of one run, may have come from the same rate."""
+    """Each row of Table 1: reproduced if the paper's number, from 100 episodes, may have come from the same rate."""
     for row in table1(results).itertuples():
         if row.seeds < SEEDS:
             continue
@@ -326,4 +425,4 @@ def _panels(ledger):
     for name, (text, ids) in parts.items():
         if ids:
             yield Verdict(name, text, "see parts", None, None, together(found[one] for one in ids),
-                          f"reproduced if each part is, not reproduced if none is: {', '.join(ids)}")
+                          f"the verdict of the parts where all agree, else partly: {', '.join(ids)}")

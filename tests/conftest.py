@@ -93,7 +93,7 @@ def visit(browser, site):
     """
     contexts = []
 
-    def visit(name, before=None, **options):
+    def visit(name, before=None, query="", **options):
         contexts.append(browser.new_context(**options))
         page = contexts[-1].new_page()
         page.complaints = []
@@ -104,7 +104,7 @@ def visit(browser, site):
                 if not r.url.startswith((site, "data:", "blob:")) else None)
         if before:
             before(page)
-        page.goto(f"{site}/{name}.html", wait_until="load")
+        page.goto(f"{site}/{name}.html{query}", wait_until="load")
         page.wait_for_function("!window.MathJax || !MathJax.startup || MathJax.startup.promise.then(() => true)")
         page.wait_for_load_state("networkidle")
         return page

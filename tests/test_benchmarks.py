@@ -1,8 +1,10 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 
 from mpqlib import benchmarks, tasks
+from mpqlib.settings import SETTINGS
 
 
 def test_bench_writes_its_rows(tmp_path, monkeypatch):
@@ -11,10 +13,12 @@ def test_bench_writes_its_rows(tmp_path, monkeypatch):
     monkeypatch.setattr(benchmarks, "MUJOCO_TASKS", ("ball_in_cup_sparse",))
     monkeypatch.setattr(benchmarks, "SIZES", ((24, 4),))
     monkeypatch.setattr(benchmarks, "SCALING", ((32, 4, 2),))
+    settings = SETTINGS["ball_in_cup_sparse"]
+    monkeypatch.setitem(SETTINGS, "ball_in_cup_sparse", replace(settings, mpq=replace(settings.mpq, M=2, T=20, epochs=1)))
     result = benchmarks.bench(tmp_path / "planner.json", rounds=3, judo=False)
     rows = json.loads((tmp_path / "planner.json").read_text())["rows"]
     assert rows == result["rows"]
-    assert [row["peer"] for row in rows] == ["pytorch_mppi", "raw rollout", "raw rollout", "one model", "naive port"]
+    assert [row["peer"] for row in rows] == ["pytorch_mppi", "raw rollout", "raw rollout", "raw rollout", "one model", "naive port"]
     for row in rows:
         assert set(row) == {"name", "task", "N", "H", "threads", "ours_ms", "peer", "peer_ms", "ratio"}
         assert row["ours_ms"] > 0 and row["peer_ms"] > 0
@@ -28,14 +32,17 @@ def test_raw_rollouts_are_those_of_the_plan():
     """The benchmark replays what the planner asked for: the same arrays give the same states."""
     task = tasks.make("ball_in_cup_sparse")
     planner = benchmarks._planner(task, 24, 4)
-    calls = benchmarks._recorded(planner, task)
+    loop = benchmarks._control_loop(planner, task)
+    calls = benchmarks._recorded(loop, planner.simulate)
     assert len(calls) == benchmarks.STEPS
-    (models, data, start, controls), keywords = calls[3]
+    pool, (models, data, start, controls), keywords = calls[3]
+    assert pool is planner.simulate._pool
     assert len(models) == 24 and len(set(map(id, models))) > 12 and controls.shape == (24, 3 * 2, 2)
     first = planner.simulate._pool.rollout(models, data, start, controls, **keywords)[0].copy()
-    (again,) = [call for i, call in enumerate(benchmarks._recorded(planner, task)) if i == 3]
-    np.testing.assert_array_equal(again[0][3], controls)
-    np.testing.assert_array_equal(planner.simulate._pool.rollout(*again[0], **again[1])[0], first)
+    again = benchmarks._recorded(loop, planner.simulate)[3]
+    np.testing.assert_array_equal(again[1][3], controls)
+    np.testing.assert_array_equal(pool.rollout(*again[1], **again[2])[0], first)
+    assert "_pool" not in again[2] and "_rollout" not in again[2]
 
 
 def test_bench_without_the_peer_says_so(tmp_path, monkeypatch, capsys):

@@ -43,7 +43,7 @@ def test_a_mistake_gets_its_own_diagnostic_and_no_other(name, text):
 @pytest.mark.parametrize("name", ALL)
 def test_answers_of_the_wrong_kind_are_told_so(name):
     exercise = ALL[name]
-    assert check(name, None).text == "not answered yet"
+    assert check(name, None).text == check(name, ...).text == "not answered yet"
     if exercise.asks_for_value:
         assert "a value is asked for, and this is a function" in check(name, exercise.reference).text
         return
@@ -53,6 +53,8 @@ def test_answers_of_the_wrong_kind_are_told_so(name):
         raise ZeroDivisionError("by nought")
 
     assert "your function raised ZeroDivisionError: by nought (for " in check(name, raises).text
+    assert check(name, lambda *arguments: ...).text.startswith("not answered yet: there is still a `...`")
+    assert check(name, lambda *arguments: (1.0, ...)).text.startswith("not answered yet")
     assert "did you forget `return`?" in check(name, lambda *arguments: None).text
     assert "takes" in check(name, lambda: 1.0).text  # too few arguments
 
@@ -73,6 +75,8 @@ MEAN = Exercise("ex0-mean", lambda x, w: x @ w / w.sum(), inputs=((np.array([1.0
                 mistakes={"Did you forget the weights?": lambda x, w: x.mean()})
 DRAW = Exercise("ex0-draw", lambda rng: 2 * rng.standard_normal(3), inputs=((np.random.default_rng(0),),), mistakes={})
 PAIR = Exercise("ex0-pair", lambda: (1.0, 2.0), inputs=((),), mistakes={})
+TRIAL = Exercise("ex0-trial", lambda x: x / 2, inputs=((1.0,),), mistakes={},
+                 trial=lambda f: None if f(8.0) < 8 else "it does not shrink")
 SIDE = Exercise("ex0-side", lambda: "Upwards", inputs=((),),
                 mistakes={"Jensen points the other way.": lambda: "downwards"})
 
@@ -89,6 +93,12 @@ SIDE = Exercise("ex0-side", lambda: "Upwards", inputs=((),),
     (MEAN, lambda x, w: x[0] * np.nan, "not yet: expected 1.75, and yours gives NaN: nan"),
     (DRAW, lambda rng: rng.standard_normal(3) * 2, "correct"),
     (DRAW, lambda rng: rng.standard_normal(3), "not yet: expected ["),
+    (TRIAL, lambda x: 0.9 * x, "correct"),
+    (TRIAL, lambda x: 2 * x, "it does not shrink"),
+    (TRIAL, lambda x: [x, x], "not yet: a number is asked for, and yours gives an array of shape (2,)"),
+    (TRIAL, lambda x: "x", "not yet: a number is asked for"),
+    (TRIAL, lambda x: np.nan, "not yet: expected 0.5, and yours gives NaN"),
+    (TRIAL, lambda x: [0.5][int(x) // 8], "your function raised IndexError when it was tried out: list index"),
     (PAIR, [1, 2], "correct"),
     (PAIR, np.array([1.0, 2.0]), "correct"),
     (PAIR, np.array(1.0), "not yet: 2 values are asked for, as a tuple, and yours gives 1"),
@@ -113,6 +123,29 @@ def test_an_answer_that_changes_its_arguments_harms_nobody():
     assert verdict(MEAN, careless) == "correct"
 
 
+@pytest.mark.parametrize("settings, said", [
+    ({"N": 30, "sigma": 3.0}, "correct"),  # any planner that gets there
+    ({"lam": 1e4}, "and 14 of 20 are asked for: try another number of samples, temperature or noise"),
+    ({"N": 2}, "and 14 of 20 are asked for"),
+    ({"sigma": 0.1}, "and 14 of 20 are asked for"),
+])
+def test_planners_are_judged_by_what_they_do(settings, said):
+    from mpqlib.exercises.chapter05 import _improved, softmax
+
+    assert said in check("ex5-swing-up", _improved(lambda x, ratio: softmax(-x), **settings)).text
+
+
+def test_a_planner_that_stops_working_on_the_way_is_told_so():
+    plan, calls = ALL["ex5-swing-up"].reference, []
+
+    def tired(U, S, rng):
+        calls.append(U)
+        return plan(U, S, rng) * (np.nan if len(calls) > 50 else 1)
+
+    assert "not a finite array of shape (32, 1) any more" in check("ex5-swing-up", tired).text
+    assert "got (32, 1)" in check("ex5-swing-up", lambda U, S, rng: S(U) * U).text
+
+
 def test_an_unknown_name_lists_the_names_there_are():
     with pytest.raises(ValueError) as error:
         check("ex6-nothing", 1.0)
@@ -123,7 +156,7 @@ def test_an_unknown_name_lists_the_names_there_are():
     ({"name": "mean"}, "name is 'mean'"), ({"inputs": (1.0, 2.0)}, "tuple of argument tuples"),
     ({"inputs": ()}, "inputs are"), ({"reference": 3.0}, "it must be a function"),
     ({"mistakes": {"No.": 3.0}}, "'No.' has 3.0"),
-    ({"points": 0}, "points is 0"), ({"rtol": -1.0}, "both must be >= 0"),
+    ({"trial": 3.0}, "trial is 3.0"), ({"trial": len, "inputs": ((),)}, "trial is"), ({"points": 0}, "points is 0"), ({"rtol": -1.0}, "both must be >= 0"),
 ])
 def test_bad_exercises_are_named(changes, message):
     with pytest.raises(ValueError, match=message):
@@ -170,7 +203,7 @@ def test_chapters_have_enough_exercises(root):
     found = chapters(root)
     assert found
     for chapter, (labels, checks) in found.items():
-        if chapter in ("16-playground", "implementation-details"):  # questions of its own; to look things up in
+        if chapter in ("16-playground", "implementation-details", "settings"):  # questions of its own; to look things up in
             continue
         assert len(labels) >= 4, f"{chapter}: {labels}"
         assert len(set(labels)) == len(labels), f"{chapter}: {labels}"

@@ -178,6 +178,50 @@ def test_a_damaged_record_is_named_and_left_alone(tmp_path, capsys):
     assert path.read_text() == '{"task": '
 
 
+def test_a_sweep_names_a_damaged_run_and_does_it_again(tmp_path, monkeypatch, capfd):
+    """Each kind of damage: the record, a Q function cut short or lost, a checkpoint; the runs beside it are kept."""
+    s = SETTINGS[TASK]
+    monkeypatch.setitem(SETTINGS, TASK, replace(s, mpq=replace(s.mpq, N=2, validate_every=1)))
+
+    def sweep():
+        return experiments.sweep(TASK, (0, 1), ("mpq-h8-real",), test_episodes=2, out=tmp_path)
+
+    def made(folder):
+        return {file.name: (file.read_bytes() if file.suffix != ".json" else None) for file in folder.iterdir()}
+
+    whole = sweep()
+    damaged, kept = (tmp_path / TASK / "mpq-h8-real" / f"seed-{k}" for k in (0, 1))
+    first, time_kept = made(damaged), (kept / "run.json").stat().st_mtime_ns
+    capfd.readouterr()
+    for file in ("run.json", "q.safetensors", "q-last.safetensors", "checkpoint.safetensors"):
+        if file == "checkpoint.safetensors":
+            (damaged / "run.json").unlink()
+            (damaged / file).write_bytes(b"{")
+        else:
+            (damaged / file).write_bytes((damaged / file).read_bytes()[:40])
+        again = sweep()
+        assert f"{damaged / file} is damaged" in capfd.readouterr().err
+        assert made(damaged) == first and (kept / "run.json").stat().st_mtime_ns == time_kept
+        assert sorted(one["best"]["cost"] for one in again) == sorted(one["best"]["cost"] for one in whole)
+    (damaged / "q-last.safetensors").unlink()
+    sweep()
+    assert "q-last.safetensors is missing" in capfd.readouterr().err and made(damaged) == first
+
+
+def test_a_sweep_over_all_tasks_takes_the_seeds_that_are_reported(monkeypatch, tmp_path):
+    done = []
+    monkeypatch.setattr(experiments, "run", lambda task, agent, seed, horizon, data, **more:
+                        done.append((task, experiments.label(agent, horizon, data, more["truth"]), seed)))
+    experiments.sweep("all", out=tmp_path)
+    for name, settings in SETTINGS.items():
+        assert {(a, s) for t, a, s in done if t == name} == {
+            (experiments.label(*one), seed) for one in settings.grid() for seed in settings.seeds}
+    assert len(done) == len(set(done))
+    before = len(done)
+    experiments.sweep("ball_in_cup_sparse", agents=("mpq-h8-real",), study=True, out=tmp_path)
+    assert done[before:] == [("ball_in_cup_sparse", "mpq-h8-real", seed) for seed in SETTINGS["ball_in_cup_sparse"].study_seeds]
+
+
 def test_provenance_without_git_is_the_version(monkeypatch):
     here = experiments.provenance.__wrapped__()
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True).stdout
@@ -208,13 +252,44 @@ def test_every_agent_has_settings_and_a_place_in_the_grid():
             settings.agent(agent, horizon)
 
 
-def test_agents_without_settings_and_tasks_without_trials_are_named():
+def test_agents_without_settings_and_tasks_without_trials_are_named(monkeypatch):
     with pytest.raises(ValueError, match="mpq has no settings on this task yet; there are mppi, mppi_true"):
         replace(SETTINGS[TASK], mpq=None, softq=None, softq_budget=None).agent("mpq")
     with pytest.raises(ValueError, match="unknown agent 'sac'"):
         SETTINGS[TASK].agent("sac")
     with pytest.raises(ValueError, match="there are no trials for ball_in_cup_sparse; there are for pendulum_swingup"):
+        monkeypatch.delitem(TRIED, "ball_in_cup_sparse", raising=False)
         experiments.develop("ball_in_cup_sparse")
+    with pytest.raises(ValueError, match="there are no trials of mppi_budget on pendulum_swingup; there are of mppi"):
+        experiments.develop(agents=("mppi_budget",))
+
+
+def test_trials_are_kept_and_a_damaged_table_is_named(tmp_path, monkeypatch):
+    tried = {TASK: {"mppi": {"horizon": (2, 3)}, "mpq": [{"N": 2, "validate_every": 1, "lam": 0.3}]}}
+    monkeypatch.setattr(experiments, "TRIED", tried)
+    monkeypatch.setattr(experiments, "DEVELOPMENT_SEEDS", {TASK: (1000,)})
+    out = tmp_path / "development.csv"
+    whole = experiments.develop(TASK, out=out)
+    assert len(whole) == 3 and set(whole.agent) == {"mppi", "mpq"} and whole.cost.notna().all()
+    whole.iloc[1:].to_csv(out, index=False)
+    before = whole.iloc[1:].cpu_s.tolist()
+    again = experiments.develop(TASK, out=out)
+    assert again.cost.tolist() == whole.cost.tolist() and again.iloc[1:].cpu_s.tolist() == before
+    out.write_bytes(b"")
+    with pytest.raises(ValueError, match="development.csv is damaged"):
+        experiments.develop(TASK, out=out)
+
+
+def test_a_horizon_may_have_settings_of_its_own():
+    settings = replace(SETTINGS[TASK], tuned={("mppi", 16): {"sigma": 3.0}})
+    assert settings.agent("mppi", 16) == replace(SETTINGS[TASK].agent("mppi", 16), sigma=3.0)
+    assert settings.agent("mppi", 32) == SETTINGS[TASK].agent("mppi", 32)
+
+
+def test_changes_reach_the_planner():
+    frozen = SETTINGS[TASK].mpq
+    changed = experiments.changed(frozen, {"lam": 0.3, "M": 7})
+    assert changed.planner.lam == 0.3 and changed.M == 7 and changed.planner.horizon == frozen.planner.horizon
 
 
 def test_frozen_settings_are_the_best_of_what_was_tried():
@@ -224,17 +299,24 @@ def test_frozen_settings_are_the_best_of_what_was_tried():
     for task in TRIED:
         settings = SETTINGS[task]
         for agent, tried in TRIED[task].items():
-            trials = table[(table.task == task) & (table.agent == agent)]
-            means = trials.groupby(list(tried)).cost.mean()
-            assert len(means) == np.prod([len(values) for values in tried.values()])
-            frozen = settings.agent(agent)
-            if agent == "mppi":  # reported at each horizon, with the settings that are best at its best one
-                frozen = replace(frozen, horizon=int(means.idxmin()[0]))
-            key = tuple(getattr(frozen, name) for name in tried)
-            assert means[key if len(key) > 1 else key[0]] <= 1.01 * means.min(), (agent, key)
-        softq = table[(table.agent == "softq") & (table.M == settings.mpq.M)]
-        assert softq.groupby("target_network_rate").cost.mean().idxmin() == settings.softq_budget.target_network_rate
-        assert settings.softq_budget.M == settings.mpq.M
+            means = table[(table.task == task) & (table.agent == agent)].groupby("changes").cost.mean()
+            assert set(means.index) == {json.dumps(changes) for changes in experiments.trials(tried)}, (task, agent)
+            if not isinstance(tried, dict):  # a list decides nothing
+                continue
+            horizons = {json.loads(changes).get("horizon") for changes in means.index}
+            if agent == "mppi" and task == TASK:  # reported at each horizon, with the settings that are best at its best one
+                horizons = {json.loads(means.idxmin())["horizon"]}
+            elif task == TASK:
+                horizons = {None}
+            for horizon in horizons:
+                frozen = settings.agent(agent, horizon)
+                here = {changes: mean for changes, mean in means.items() if horizon in (None, json.loads(changes).get("horizon"))}
+                chosen = [changes for changes in here if experiments.changed(frozen, json.loads(changes)) == frozen]
+                assert here[chosen[0]] <= 1.01 * min(here.values()), (task, agent, horizon, chosen, min(here, key=here.get))
+    settings, softq = SETTINGS[TASK], table[(table.agent == "softq") & (table.task == TASK)]
+    budget = softq[softq.M == settings.mpq.M].groupby("target_network_rate").cost.mean()
+    assert budget.idxmin() == settings.softq_budget.target_network_rate
+    assert settings.softq_budget.M == settings.mpq.M
 
 
 def test_the_truth_can_be_moved(tmp_path):

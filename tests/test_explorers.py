@@ -342,6 +342,8 @@ def test_stored_results_are_those_of_the_tables():
     close(level["success"]["mean"], rows.success_mean.mean(), atol=1e-4)
     at = next(e for e in found["pendulum_swingup"]["horizon"] if e["name"] == "MPPI")
     close(at["cost"]["mean"][at["x"].index(32)], rows.cost_mean.mean(), atol=0.01)
+    names = {e["name"] for e in found["pendulum_swingup"]["curves"] + found["pendulum_swingup"]["levels"]}
+    assert "MPQ H=8" in names and not names & {"MPQ H=1", "MPQ H=32", "MPPI H=1"}  # those have the view of the horizon
     assert len(json.dumps(found)) < 300_000
 
 
@@ -372,3 +374,96 @@ def test_labels_are_moved_apart(js):
 def test_stored_results_are_valid_json():
     """JavaScript reads no NaN; the stored tables have some, such as intervals of one seed."""
     json.dumps(explorers.stored_results(), allow_nan=False)
+
+
+# --- what the stored answers in the book say ------------------------------------------------------------
+
+def test_answers_on_the_temperature(js):
+    """Playground: ten samples count of about fifty, twenty of a hundred. Chapter 4: fewer than three of 24 near 0.1, nearly thirty of 256 there."""
+    found = js("const over = (N, lam) => { const all = Array.from({length: 200}, (_, seed) => { const costs = x.sampledCosts(N, new x.Random(seed + 1));"
+               "  return {...x.boltzmann(costs, lam), lowest: Math.min(...costs), ratio: lam / x.deviation(costs)}; });"
+               "  return {ess: x.mean(all.map((b) => b.ess)), spread: x.deviation(all.map((b) => b.freeEnergy)), ratio: x.mean(all.map((b) => b.ratio)),"
+               "          above: x.mean(all.map((b) => b.freeEnergy - b.lowest)) }; };"
+               "return [over(50, 0.3), over(100, 0.3), over(24, 0.12), over(24, 0.1), over(24, 0.15), over(256, 0.1), x.exactFreeEnergy(0.1)]")
+    fifty, hundred, warmer, cold, warm, many, exact = found
+    assert 9 < fifty["ess"] < 11 and 18 < hundred["ess"] < 22
+    assert warmer["ess"] < 3 < warm["ess"] and 1 / 35 < cold["ratio"] < 1 / 25
+    assert cold["above"] < 0.1 * np.log(24) and cold["spread"] > exact / 3
+    assert 25 < many["ess"] < 30 and many["spread"] < cold["spread"] / 2
+
+
+def test_answers_on_one_update(js):
+    """Playground: at 30, half of a hundred count hanging and 10 or 15 elsewhere. Chapter 5: there the rod stays below, and without the control cost gets up."""
+    found = js("const once = (name, seed) => { const p = x.updateOnce(d.starts[name], new Float64Array(50), x.steadyNoise(seed, 100, 50, 2, 0.8), d.settings);"
+               "  return [p.ess, 30 / x.deviation(p.costs)]; };"
+               "const twenty = (controlCost, first) => { let U = new Float64Array(50), p, sizes = [];"
+               "  for (let i = 0; i < 20; i++) { p = x.updateOnce(d.starts.hanging, U, x.steadyNoise(first + i, 100, 50, 2, 0.8), {...d.settings, controlCost}); U = p.U; sizes.push(p.ess); }"
+               "  return [p.after.cost, Math.min(...p.after.states.map(([a]) => Math.abs(x.pendulum.angle(a)))), x.mean(sizes)]; };"
+               "return {once: Object.fromEntries(Object.keys(d.starts).map((name) => [name, [1, 2, 3, 4, 5].map((seed) => once(name, seed))])),"
+               "        nothing: x.execute(d.starts.hanging, new Float64Array(50)).cost, counted: [1, 2, 3].map((s) => twenty(true, s)), out: [1, 2, 3].map((s) => twenty(false, s))}",
+               starts={"hanging": [np.pi, 0], "half": [1.5, -4], "upright": [0.3, 0]}, settings={"lam": 30, "sigma": 2, "beta": 0.8, "stepSize": 0.5})
+    (hanging, ratio), *others = (np.mean(found["once"][name], axis=0) for name in ("hanging", "half", "upright"))
+    assert 40 < hanging < 60
+    for size, other in others:
+        assert 8 < size < 17 and other < ratio
+    for cost, angle, _ in found["counted"]:
+        assert cost > 0.85 * found["nothing"] and angle > 2
+    for (cost, angle, size), (_, _, with_control) in zip(found["out"], found["counted"]):
+        assert angle < 0.2 and size > with_control and cost < 0.75 * found["nothing"]
+
+
+def test_answers_on_the_horizon_and_the_model(js):
+    """Chapter 1 and playground: successes of MPPI and MPQ from the explorer's first starts."""
+    cases = [("mppi", 1.2, 0.3, H) for H in (8, 16, 24, 32, 64)] + [("mppi", 1, 0, H) for H in (8, 12, 32)]
+    cases += [("mpq", 1.2, 0.3, H) for H in (4, 6, 8, 16, 64)] + [("mpq", 1, 0, 8), ("mpq", 1.6, 0.3, 8), ("mpq", 0.6, 0.3, 8)]
+    found = js(JS_Q + "return d.cases.map(([name, mean, spread, horizon]) => [1, 2, 3, 4, 5, 6].map((seed) => {"
+               "  const e = x.pendulumPair({lam: 0.15, samples: 24, beta: 0, mean, spread, horizon}, seed, q)[name];"
+               "  while (e.done < x.pendulum.steps) e.advance();"
+               "  return e.success; }))", file=encoded(Q_FILE), cases=cases)
+    won = {case: sum(one) for case, one in zip(cases, found)}
+    wrong = {H: won["mppi", 1.2, 0.3, H] for H in (8, 16, 24, 32, 64)}
+    assert wrong[8] == 0 < wrong[16] < wrong[32] == max(wrong.values()) and 0 < wrong[64] < wrong[32]
+    assert won["mppi", 1, 0, 8] == 0 and won["mppi", 1, 0, 12] == won["mppi", 1, 0, 32] == 6
+    mpq = {H: won["mpq", 1.2, 0.3, H] for H in (4, 6, 8, 16, 64)}
+    assert 0 < mpq[4] < 6 == mpq[6] == mpq[8] and mpq[64] < mpq[16]
+    assert won["mpq", 1, 0, 8] == won["mpq", 1.6, 0.3, 8] == 6 and won["mpq", 0.6, 0.3, 8] <= 2
+
+
+def test_answers_on_the_landscape(js):
+    """Chapter 6 and playground: when Q comes to know which way the rod moves, and what becomes of the run."""
+    seen = {}
+    for episode in (0, 2, 20, 40):
+        seen[episode] = js(JS_Q + "const low = (a, v) => x.lowestQ(q, [a, v]);"
+                           "const runs = [1, 2, 3, 4, 5, 6].map((seed) => { const e = x.landscapeRun(q, [Math.PI, 0], seed); while (e.done < x.pendulum.steps) e.advance();"
+                           "  return [e.success, Math.abs(e.states.at(-1)[0] - Math.PI) / 2 / Math.PI]; });"
+                           "return {left: [low(-0.5, -3), low(-0.5, 0), low(-0.5, 3)], right: [low(0.5, -3), low(0.5, 0), low(0.5, 3)], far: low(Math.PI, 0), runs}",
+                           file=encoded(explorers.data_files()[f"landscape-{episode}.safetensors"]))
+    for side in ("left", "right"):
+        values = np.array(seen[2][side])
+        assert np.ptp(values) < 0.05 * (seen[2]["far"] - values.mean())  # the angle alone
+        slow = seen[20][side][1]
+        assert seen[20][side][2] < slow and min(seen[20][side][0], seen[20][side][2]) < slow  # fast no worse than slow
+    assert seen[40]["left"][2] < seen[40]["left"][1] < seen[40]["left"][0] and seen[40]["right"][0] < seen[40]["right"][1] < seen[40]["right"][2]
+    turns = {episode: [turn for _, turn in one["runs"]] for episode, one in seen.items()}
+    wins = {episode: sum(success for success, _ in one["runs"]) for episode, one in seen.items()}
+    assert wins[40] == 6 and max(turns[40]) < 0.6  # up, and stays: half a turn from hanging
+    assert np.median(turns[20]) > 1.5 and wins[0] == 0
+
+
+def test_answers_on_the_stored_results():
+    """Playground: MPQ ahead after ten episodes, SoftQ at the end. Chapter 9: the best horizon of MPPI is in the middle, another by success than by cost."""
+    found = explorers.stored_results()["pendulum_swingup"]
+    mpq, softq = (next(one for one in found["curves"] if one["name"] == name) for name in ("MPQ H=8", "SoftQ"))
+    at = [dict(zip(one["x"], one["cost"]["mean"])) for one in (mpq, softq)]
+    assert at[0][10] < at[1][10] and at[0][max(at[0])] > at[1][max(at[1])]
+    mppi = next(one for one in found["horizon"] if one["name"] == "MPPI")
+    cheapest, surest = mppi["x"][np.argmin(mppi["cost"]["mean"])], mppi["x"][np.argmax(mppi["success"]["mean"])]
+    assert cheapest != surest and {cheapest, surest}.isdisjoint({min(mppi["x"]), max(mppi["x"])})
+
+
+def test_a_move_of_a_slider_is_drawn_in_time():
+    """The stored measurement in the browser: every explorer with sliders, less than 100 ms in the median."""
+    rows = json.loads((data_dir() / "benchmarks" / "explorers.json").read_text())["rows"]
+    sliding = {one.class_traits()["kind"].default_value for one in explorers.Explorer.__subclasses__()
+               if any(hasattr(one.class_traits()[name], "min") for name in one.sliders)}
+    assert {row["explorer"] for row in rows} == sliding and all(row["median_ms"] < 100 for row in rows)

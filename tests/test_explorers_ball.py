@@ -370,3 +370,19 @@ def test_nothing_moves_where_less_motion_is_asked_for(root, ball_page):
     draws = page.get_attribute(".mpq-x", "data-draws")
     page.wait_for_timeout(500)
     assert page.get_attribute(".mpq-x", "data-draws") == draws
+
+
+def test_answers_on_the_ball(js, root):
+    """Chapter 8: when the model's mass changes what a planner sees. Playground: without Q all of four steps' plans cost the same, with 32 some do not, and Q tells them apart."""
+    learnt = explorers.data_files()[explorers.BALL_Q]
+    found = js("const loop = (method, horizon) => new x.BallLoop(physics, d.setup, q, {lam: 0.15, horizon, samples: 36, mass: 5, method});"
+               "const apart = (one, horizon) => { const [light, heavy] = [0.5, 10].map((mass) => { one.values = {...one.values, horizon, mass}; return one.preview().paths; });"
+               "  one.values.mass = 5; one.values.horizon = 4; return Math.max(...light.map((v, i) => Math.abs(v - heavy[i]))); };"
+               "const short = loop('mppi', 4), start = [4, 10, 16].map((H) => apart(short, H)), first = short.preview();"
+               "const sizes = []; for (let t = 0; t < 40; t++) sizes.push(short.step().seen.ess);"
+               "const taut = apart(short, 4), long = loop('mppi', 32), sizesLong = []; for (let t = 0; t < 40; t++) sizesLong.push(long.step().seen.ess);"
+               "return {start, first: [first.ess, first.spread], sizes, taut, sizesLong, known: loop('mpq', 4).preview().spread}", mujoco=mujoco_files(root), file=learnt)
+    at_four, at_ten, at_sixteen = found["start"]
+    assert at_four == 0 < 0.01 < at_ten < at_sixteen and found["taut"] > 0.01
+    assert found["first"] == pytest.approx([36, 0]) and np.median(found["sizes"]) > 18
+    assert min(found["sizesLong"]) < 9 and found["known"] > 0.01

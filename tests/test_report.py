@@ -144,9 +144,45 @@ def test_the_studies_have_their_tables(tmp_path):
     assert len(pd.read_csv(tmp_path / "report" / "results.csv")) == 2  # at the task's own truth
 
 
+def test_what_only_the_study_has_is_not_reported(tmp_path):
+    for horizon in (16, 4):
+        experiments.run("pendulum_swingup", "mppi", 1000, horizon, test_episodes=2, out=tmp_path / "runs")
+    report(tmp_path / "runs", tmp_path / "report")
+    for name, horizons in (("figure1", {16}), ("results", {16}), ("results_study", {4}), ("horizon", {4, 16})):
+        assert set(pd.read_csv(tmp_path / "report" / f"{name}.csv").horizon) == horizons, name
+    assert set(reports.StoredRuns("pendulum_swingup", tmp_path).results.label) == {"mppi-h16"}
+    runs = reports.StoredRuns("pendulum_swingup", tmp_path, studies=True)
+    assert set(runs.results.label) == {"mppi-h16", "mppi-h4"} <= set(runs.names)
+
+
 def test_each_claim_has_one_id_and_a_known_verdict():
     stored = json.loads((data_dir() / "report" / "claims.json").read_text())
     ids = [line["id"] for line in stored]
     assert len(set(ids)) == len(ids) and {line["verdict"] for line in stored} <= set(reports.VERDICTS)
     everything, curves = collect(data_dir() / "runs")
     assert len(claims(everything[everything.truth == 1], curves)) == len(stored)
+
+
+def test_stored_runs_read_what_the_tables_hold():
+    runs = reports.StoredRuns("pendulum_swingup")
+    name = "mpq-h8-real"
+    records = runs.records(name)
+    assert [record["seed"] for record in records] == list(runs.seeds(name, "cost_mean").index)
+    assert np.allclose([np.mean(record["best"]["cost"]) for record in records], runs.seeds(name, "cost_mean"), atol=1e-3)
+    assert np.allclose(runs.along(name, "test_success").iloc[-1], runs.seeds(name, "success_last"))
+    tested = runs.test(runs.planner(name, 1), 3, seed=1)
+    starts = runs.task.reset(100, np.random.default_rng([1, 1]))[:3]
+    assert np.array_equal(tested["states"][:, 0], starts) and tested["cost"].shape == (3,)
+    curve, reached = runs.along(name, "test_success"), runs.reached(name, 0.95)
+    for seed, episode in reached.items():
+        assert curve.loc[episode, seed] >= 0.95 and (curve.loc[:episode - 1, seed] < 0.95).all()
+    assert runs.reached(name, 1.01).isna().all()
+    table = runs.table("last", [name, "mpq-h8-dr"])
+    assert len(table) == 2 and table.cost[runs.names[name]].startswith(f"{runs.seeds(name, 'cost_last').mean():.1f} (")
+    assert reports.estimate([1.0, 1.0]) == "1 (1 to 1)" and reports.estimate([-0.5], 1) == "-0.5"
+    assert runs.planner(name, 1, "last").terminal_q is not None
+
+
+def test_stored_runs_of_an_unknown_task():
+    with pytest.raises(ValueError, match="unknown task 'x'"):
+        reports.StoredRuns("x")

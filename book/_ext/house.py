@@ -108,13 +108,28 @@ def notebooks(*paths):
         nbformat.write(normalise(nb), path)
 
 
-def retarget(url):
-    """Give the book another repository address, everywhere it stands."""
-    old = re.search(r"^  url: (\S+)", (ROOT / "_config.yml").read_text(), re.M)[1]
-    for path in [ROOT / "_config.yml", ROOT / "README.md", ROOT / "CITATION.cff", *(ROOT / "book").glob("*.*")]:
-        if path.is_file() and old in (text := path.read_text()):
-            path.write_text(text.replace(old, url.rstrip("/")))
-            print(path.relative_to(ROOT))
+def retarget(url="", tag=""):
+    """Give the book another repository address, another tag that Colab opens and installs, or both, everywhere they stand."""
+    config = (ROOT / "_config.yml").read_text()
+    old_url, old_tag = (re.search(rf"^  {key}: (\S+)", config, re.M)[1] for key in ("url", "branch"))
+    url, tag = url.rstrip("/") or old_url, tag or old_tag
+    if not re.fullmatch(r"https://[\w.-]+/[\w./-]+", url) or not re.fullmatch(r"\w[\w./-]*", tag) or (url, tag) == (old_url, old_tag):
+        sys.exit(f"URL is {url!r}, TAG {tag!r}; give a new one: make retarget URL=https://github.com/you/your-book TAG=v0.1.0")
+    changes = {f"  branch: {old_tag}": f"  branch: {tag}", f"{old_url}@{old_tag}": f"{url}@{tag}", colab(old_url, old_tag): colab(url, tag),
+               old_url: url}
+    for path in [ROOT / "_config.yml", *ROOT.glob("*.md"), ROOT / "CITATION.cff", *(ROOT / "book").glob("*.*")]:
+        if path.is_file():
+            new = old = path.read_text()
+            for one, other in changes.items():
+                new = new.replace(one, other)
+            if new != old:
+                path.write_text(new)
+                print(path.relative_to(ROOT))
+
+
+def colab(url, tag):
+    """Where Colab opens the notebooks of a repository on GitHub; the notebook's name follows."""
+    return f"https://colab.research.google.com/github/{url.split('/', 3)[3]}/blob/{tag}/book/"
 
 
 if __name__ == "__main__":

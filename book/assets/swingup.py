@@ -1,8 +1,9 @@
-"""Makes swingup.mp4 and swingup.png of the landing page. Usage: python book/assets/swingup.py"""
+"""Makes swingup.mp4 and swingup.png of the landing page, and card.png, which stands for the book where a link to it is shown. Usage: python book/assets/swingup.py"""
 from dataclasses import replace
 from pathlib import Path
 
 import imageio_ffmpeg
+import matplotlib.pyplot as plt
 import mediapy
 import numpy as np
 from PIL import Image
@@ -27,3 +28,12 @@ folder = Path(__file__).parent
 mediapy.set_ffmpeg(imageio_ffmpeg.get_ffmpeg_exe())
 mediapy.write_video(folder / "swingup.mp4", frames, fps=1 / task.dt, qp=30)
 Image.fromarray(frames[-1]).quantize(32).save(folder / "swingup.png", optimize=True)
+
+(large,) = plots.film(task, {key: one[-1:] for key, one in states.items()}, size=528)
+figure = plt.figure(figsize=(12, 6.3), dpi=100, facecolor="white")
+figure.text(0.06, 0.86, "Model Predictive Q-Learning", fontsize=44, weight="bold", va="center")
+figure.text(0.06, 0.74, "step by step: a book of executable notebooks", fontsize=25, color="0.3", va="center")
+figure.figimage(large[:430], xo=72, yo=0)
+plt.close(figure)
+figure.savefig(folder / "card.png")
+Image.open(folder / "card.png").convert("RGB").quantize(64).save(folder / "card.png", optimize=True)

@@ -13,6 +13,7 @@ from importlib import import_module
 from inspect import signature
 from numbers import Integral
 from pkgutil import iter_modules
+from re import sub
 from textwrap import fill
 
 import numpy as np
@@ -29,6 +30,9 @@ class Exercise:
         inputs: argument tuples to compare on; ((),) where a value is asked for.  Each call gets a copy,
             so a numpy Generator among the arguments gives every answer the same random numbers.
         mistakes: diagnostic sentence -> the wrong function that shows this mistake, with the reference's arguments.
+        trial: judges what the answer does where many answers are right, as a planner that has to reach its goal:
+            takes the answer, a function, returns None if it does as asked, else what it does instead.
+            The inputs then serve to see that it runs and returns the right shape.
         points: what the exercise counts, >= 1.
         rtol, atol: relative and absolute error that still counts as right, as in numpy.isclose.
 
@@ -43,6 +47,7 @@ class Exercise:
     points: int = 1
     rtol: float = 1e-6
     atol: float = 1e-9
+    trial: Callable[[Callable], str | None] | None = None
 
     def __post_init__(self):
         if not (isinstance(self.name, str) and self.name.startswith("ex")):
@@ -53,6 +58,8 @@ class Exercise:
         for text, function in {"the reference": self.reference, **self.mistakes}.items():
             if not callable(function):
                 raise ValueError(f"{self.name}: {text!r} has {function!r}; it must be a function")
+        if self.trial is not None and (self.asks_for_value or not callable(self.trial)):
+            raise ValueError(f"{self.name}: trial is {self.trial!r}; it must be a function, and the answer one too")
         if isinstance(self.points, bool) or not isinstance(self.points, Integral) or self.points < 1:
             raise ValueError(f"{self.name}: points is {self.points!r}; it must be an integer >= 1")
         if not (0 <= self.rtol < 1 and 0 <= self.atol < np.inf):
@@ -118,7 +125,7 @@ def check(name: str, answer) -> Result:
 
 def verdict(exercise: Exercise, answer) -> str:
     """"correct", or one sentence on what is wrong with the answer."""
-    if answer is None:
+    if _unfinished(answer):
         return "not answered yet"
     if exercise.asks_for_value == callable(answer):
         asked, given = ("value", "function") if callable(answer) else ("function", f"value, {_show(answer)}")
@@ -131,6 +138,13 @@ def verdict(exercise: Exercise, answer) -> str:
             found.append(_call(function, one))
         except Exception as error:
             return f"your function raised {type(error).__name__}: {error}{_where(exercise, one)}"
+    if any(one is not None and _unfinished(one) for one in found):
+        return "not answered yet: there is still a `...` in what your function gives"
+    if exercise.trial and all(map(_fits, found, expected)):
+        try:
+            return exercise.trial(function) or "correct"
+        except Exception as error:
+            return f"your function raised {type(error).__name__} when it was tried out: {error}"
     if _same(exercise, found, expected):
         return "correct"
     for diagnostic, mistake in exercise.mistakes.items():
@@ -156,6 +170,17 @@ def _same(exercise, found, expected) -> bool:
     f = _numbers(found)
     return (f is not None and f.shape == np.shape(expected)
             and np.allclose(f, expected, exercise.rtol, exercise.atol, equal_nan=True))
+
+
+def _unfinished(value) -> bool:
+    """None, `...`, or a tuple with `...` in it: what a stub gives that nobody has filled in."""
+    return value is None or value is ... or isinstance(value, (tuple, list)) and any(one is ... for one in value)
+
+
+def _fits(found, expected) -> bool:
+    """Finite numbers in the shape asked for."""
+    f = _numbers(found)
+    return f is not None and f.shape == np.shape(expected) and bool(np.isfinite(f).all())
 
 
 def _length(value):
@@ -210,7 +235,7 @@ def _show(value) -> str:
         return np.array2string(array, precision=4, threshold=12, edgeitems=2).replace("\n", "")
     if callable(value):
         return getattr(value, "__name__", type(value).__name__)
-    text = repr(value)
+    text = sub(" at 0x[0-9A-Fa-f]+", "", repr(value))  # an address says nothing
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

@@ -5,6 +5,7 @@ from scipy.optimize import brentq
 from scipy.special import softmax
 
 from mpqlib.exercises import Exercise
+from mpqlib.tasks import PendulumSwingup
 
 _rng = np.random.default_rng(55)
 _U, _A = _rng.normal(size=(3, 2)), _rng.normal(size=(6, 3, 2))
@@ -28,6 +29,85 @@ def _sorted(both, weights):
 def _perplexity(w):
     w = w[w > 0]
     return np.exp(-np.sum(w * np.log(w)))
+
+
+H = 32  # of the planner that swings up
+
+
+def _swing_up(improve, starts=20, wanted=14, steps=120):
+    """None if `improve` makes a planner that swings the pendulum up, else what it does instead."""
+    if said := _probe(improve):
+        return said
+    task, rng = PendulumSwingup(), np.random.default_rng(57)
+    system = task.true_system()
+    up = down = 0
+    for state in task.reset(starts, rng):
+        U, held = np.zeros((H, 1)), 0
+        for _ in range(steps):
+            def S(A):
+                A = _sequences(A)
+                torque = A.clip(*task.action_low, *task.action_high)
+                visited = system(np.tile(state, (len(A), 1)), torque, None)
+                return task.cost(visited[:, :-1], torque).sum(axis=1)
+
+            U = np.asarray(improve(U, S, rng), float)
+            if U.shape != (H, 1) or not np.isfinite(U).all():
+                return f"after some steps your new mean is not a finite array of shape ({H}, 1) any more"
+            torque = U[:1].clip(task.action_low, task.action_high)
+            state = system(state[None], torque[None], None)[0, -1]
+            U = np.concatenate([U[1:], np.zeros((1, 1))])
+            held = held + 1 if abs(task.angle(state)) < task.upright else 0
+            if held == task.held_steps:
+                break
+        up, down = up + (held == task.held_steps), down + (held < task.held_steps)
+        if down > starts - wanted:
+            return (f"after {steps * task.dt:.0f} s the rod stood in {up} of {up + down} starts, and {wanted} of "
+                    f"{starts} are asked for: try another number of samples, temperature or noise")
+
+
+def _sequences(A):
+    A = np.asarray(A, float)
+    if A.ndim != 3 or A.shape[1:] != (H, 1):
+        raise ValueError(f"S takes action sequences of shape (N, {H}, 1), and got {A.shape}")
+    return A
+
+
+def _probe(improve):
+    """What a straight slope tells about one update: None, or what is wrong."""
+    rng = np.random.default_rng(56)
+    U, slope = 0.7 * np.sign(rng.normal(size=(H, 1))), 10 * rng.normal(size=(H, 1)) / np.sqrt(H)
+    slope -= U * np.sum(U * slope) / np.sum(U * U)  # so that a pull towards zero, by the control cost, changes no cost
+    asked = []
+
+    def S(A):
+        asked.append(_sequences(A).copy())
+        return np.sum(asked[-1] * slope, axis=(1, 2))
+
+    new = np.asarray(improve(U.copy(), S, rng), float)
+    if not asked:
+        return "S was never called: what the samples cost must decide."
+    A, costs = asked[0], np.sum(asked[-1] * slope, axis=(1, 2))
+    if np.ptp(A, axis=0).max() == 0:
+        return "All your samples are the same: add noise from rng to the mean."
+    if np.linalg.norm(A.mean(axis=0)) < np.linalg.norm(A.mean(axis=0) - U):
+        return "Your samples lie around zero, not around U: what was learnt in the step before is lost."
+    if np.allclose(new, U):
+        return "The mean comes back as it was."
+    seen = np.concatenate([*asked, U[None]])
+    if (new < seen.min(axis=0) - 1e-9).any() or (new > seen.max(axis=0) + 1e-9).any():
+        return "The new mean lies outside of its samples: do the weights sum to one?"
+    if np.allclose(new, asked[-1].mean(axis=0)):
+        return "That is the plain average of the samples: weight them by what they cost."
+    if np.sum(new * slope) > costs.mean() + costs.std():
+        return "The new mean is dearer than its samples: check the sign of the costs."
+
+
+def _improved(weigh, around=1.0, N=100, sigma=2.0, lam=1.0):
+    """One update with weights `weigh(costs / lam, log ratio)` of samples around `around` times U."""
+    def improve(U, S, rng):
+        A = around * U + sigma * rng.standard_normal((N, *U.shape))
+        return _mean(weigh(S(A) / lam, np.sum(U * A - 0.5 * U**2, axis=(1, 2)) / sigma**2), A)
+    return improve
 
 
 EXERCISES = (
@@ -130,5 +210,27 @@ EXERCISES = (
         },
         points=2,
         rtol=1e-3,
+    ),    Exercise(
+        name="ex5-swing-up",
+        reference=_improved(lambda x, ratio: softmax(-x - ratio)),
+        inputs=((np.ones((H, 1)), lambda A: np.sum(_sequences(A)**2, axis=(1, 2)), np.random.default_rng(5)),),
+        trial=_swing_up,
+        mistakes={
+            "S was never called: what the samples cost must decide.":
+                lambda U, S, rng: U + rng.standard_normal(U.shape),
+            "All your samples are the same: add noise from rng to the mean.":
+                lambda U, S, rng: (S(np.array([U] * 9)), 0.9 * U)[1],
+            "Your samples lie around zero, not around U: what was learnt in the step before is lost.":
+                _improved(lambda x, ratio: softmax(-x), around=0.0),
+            "The mean comes back as it was.":
+                lambda U, S, rng: (S(U + rng.standard_normal((9, *U.shape))), U)[1],
+            "The new mean lies outside of its samples: do the weights sum to one?":
+                _improved(lambda x, ratio: 100 * softmax(-x - ratio)),
+            "That is the plain average of the samples: weight them by what they cost.":
+                _improved(lambda x, ratio: np.full(len(x), 1 / len(x))),
+            "The new mean is dearer than its samples: check the sign of the costs.":
+                _improved(lambda x, ratio: softmax(x - ratio)),
+        },
+        points=3,
     ),
 )

@@ -185,7 +185,7 @@ def mjcf(timestep, scenery=False, meshes=False) -> str:
     """The MJCF text of robot and cabinet.
 
     Args:
-        timestep: s.
+        timestep: in s.
         scenery: whether to add what is only looked at: floor, lights, the cabinet's details.
         meshes: whether files link0.stl to link7.stl, hand.stl and finger.stl are shown in place of the capsules.
     """

@@ -7,6 +7,7 @@ import gzip
 import json
 import statistics
 import time
+from urllib.parse import unquote, urlsplit
 
 import house
 import pytest
@@ -121,6 +122,23 @@ def test_pages_with_explorers_are_light(html, places):
 
 
 @pytest.mark.browser
+def test_a_first_visit_is_light(visit, site, html, places):
+    """All that a page with explorers fetches with nothing kept from before, compressed as GitHub Pages does; films come when they are seen."""
+    for name in sorted({page for pages in places.values() for page in pages}):
+        answers = []
+        page = visit(name, before=lambda page, answers=answers: page.on("response", lambda answer: answers.append(answer)), viewport={"width": 1280, "height": 900})
+        page.evaluate("document.fonts.ready.then(() => 0)")
+        page.wait_for_timeout(1000)  # explorers in view fetch their data
+        paths = {unquote(urlsplit(answer.url).path).lstrip("/") for answer in answers if answer.url.startswith(site)}
+        assert {f"{name}.html", "_static/explorers/mpq-explorers.js"} <= paths
+        sizes = {path: len(content if (html / path).suffix not in (".html", ".css", ".js", ".json", ".svg") else gzip.compress(content))
+                 for path in paths for content in [(html / path).read_bytes()]}
+        largest = ", ".join(f"{path} {size / 1e6:.2f}" for path, size in sorted(sizes.items(), key=lambda one: -one[1])[:8])
+        assert sum(sizes.values()) < 1_500_000, f"{name}: {sum(sizes.values()) / 1e6:.2f} MB, of which {largest}"
+        assert not [path for path in paths if "webfonts" in path], f"{name}: an icon that is not among ICONS of mpq_book.py"
+
+
+@pytest.mark.browser
 @pytest.mark.parametrize("kind", KINDS)
 def test_sliders(elements, kind):
     for page, host in elements(kind):
@@ -132,7 +150,9 @@ def test_sliders(elements, kind):
                 seen.append(settled(host) | {"value": slider.evaluate("e => e.parentNode.querySelector('output').textContent")})
             for what in ("value", "drawing"):
                 assert len({one[what] for one in seen}) == 3, f"{what} is the same at two of the places of {name}"
-            assert len({one["readout"] for one in seen}) > 1, f"the readout does not follow {name}"
+            # Where all samples cost the same, neither temperature nor horizon matters yet.
+            same = name in ("lam", "horizon") and all("all samples cost the same" in one["readout"] for one in seen)
+            assert same or len({one["readout"] for one in seen}) > 1, f"the readout does not follow {name}"
             assert not any(one["note"] for one in seen), seen
             assert max(one["milliseconds"] for one in seen) < 2000
             slider.fill(first)
@@ -276,6 +296,103 @@ def test_bad_input_is_named_in_place(visit, places, kind):
         assert settled(host)["note"].endswith((".", ")")), "no sentence"
         assert "stopped" not in state(host)["note"]
         assert [one for one in page.complaints if "404" not in one] == []
+
+
+DAMAGED = {"pendulum": "*-q.safetensors", "landscape": "landscape-*.safetensors", "results": "results.json", "ball": "ball.json"}
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("content", [b"<html>not this</html>", "half"], ids=["another file", "half a file"])
+@pytest.mark.parametrize("kind", sorted(DAMAGED))
+def test_a_damaged_file_is_named_in_place(visit, html, places, kind, content):
+    def damage(route):
+        whole = (html / "_static/explorers" / route.request.url.split("/")[-1].split("?")[0]).read_bytes()
+        route.fulfill(body=whole[:len(whole) // 2] if content == "half" else content)
+
+    page = visit("16-playground", before=lambda page: page.route(f"**/{DAMAGED[kind]}", damage), **CALM)
+    assert "16-playground" in places[kind]
+    page.wait_for_function("kind => document.querySelector(`mpq-${kind} .note`)?.textContent.includes('damaged')", arg=kind)
+    for other in KINDS:
+        host = page.query_selector(f"mpq-{other}")
+        assert settled(host)["note"] == "" or other == kind
+    assert page.complaints == []
+
+
+@pytest.mark.browser
+def test_settings_in_the_pages_address(visit):
+    """?NAME-slider=value goes before the attribute; what is out of range is named in place, and the rest of the page goes on."""
+    def reads(page, kind, name):
+        return page.locator(f"mpq-{kind} label:has([data-name={name}]) output").inner_text()
+
+    page = visit("16-playground", query="?boltzmann-lam=2&pendulum-horizon=500&update-samples=many", **CALM)
+    for kind in ("boltzmann", "pendulum", "update"):
+        page.wait_for_function(UPGRADED, arg=kind)
+    assert (reads(page, "boltzmann", "lam"), reads(page, "pendulum", "horizon"), reads(page, "update", "samples")) == ("2", "64", "100")
+    notes = {kind: state(page.query_selector(f"mpq-{kind}"))["note"] for kind in ("boltzmann", "pendulum", "update")}
+    assert notes == {"boltzmann": "", "pendulum": "Horizon H is 500; it must lie in 1 to 64, and 64 is used.",
+                     "update": "Samples N is many; it must lie in 4 to 256, and 100 is used."}
+    page.locator("mpq-pendulum [data-name=horizon]").fill("9")
+    page.wait_for_function("document.querySelector('mpq-pendulum .note').textContent === ''")
+    assert page.complaints == []
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_whole_pages_with_the_network_cut(visit, site, places, scheme):
+    """All but the page's own origin out of reach, and no canvas or WebGL to draw on: every explorer stands, axe-core finds nothing serious on the page."""
+    def cut(page):
+        page.add_init_script("HTMLCanvasElement.prototype.getContext = () => null;")
+        page.route(lambda url: not url.startswith(site), lambda route: route.abort())
+
+    for name in sorted({page for pages in places.values() for page in pages}):
+        page = visit(name, before=cut, color_scheme=scheme, **CALM)
+        for kind in [kind for kind in KINDS if name in places[kind]]:
+            page.wait_for_function(UPGRADED, arg=kind)
+            for host in page.query_selector_all(f"mpq-{kind}"):
+                assert settled(host)["note"] == ""
+                assert not loaded(page, host) or state(host)["note"] == ""
+        assert page.complaints == [], name
+        page.add_script_tag(content=AXE.read_text(encoding="utf-8"))
+        found = page.evaluate("() => axe.run(document, {resultTypes: ['violations']})")
+        serious = [f"{one['id']}: {one['help']}: {[node['html'][:150] for node in one['nodes']][:3]}"
+                   for one in found["violations"] if one["impact"] in ("serious", "critical")]
+        assert serious == [], name
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("kind", KINDS)
+def test_by_keyboard_alone(elements, kind):
+    """Tab comes to every slider, choice, box and button in the order in which they stand, shows where it is, and keys move them."""
+    outline = "() => { const s = getComputedStyle(document.activeElement); return s.outlineStyle === 'none' ? 0 : parseFloat(s.outlineWidth); }"
+    for page, host in elements(kind, pages=1):
+        wanted = host.evaluate("""host => {
+            const before = Object.assign(document.createElement('a'), {href: '#', textContent: 'before'});
+            host.before(before);
+            before.focus();
+            return [...host.querySelectorAll('input, select, button, summary')].filter(e => e.checkVisibility() && !e.disabled).length; }""")
+        came = []
+        while len(came) <= wanted + 2:
+            page.keyboard.press("Tab")
+            if not host.evaluate("host => host.contains(document.activeElement)"):
+                break
+            here = page.evaluate_handle("document.activeElement").as_element()
+            came.append(here)
+            assert page.evaluate(outline) >= 2, here.evaluate("e => e.outerHTML")
+            kept = here.evaluate("e => e.type === 'checkbox' ? e.checked : e.value")
+            keys = {"range": ("ArrowLeft", "ArrowRight"), "checkbox": ("Space", "Space"), "select-one": ("ArrowDown", "ArrowUp")}.get(here.evaluate("e => e.type"), ())
+            seen = set()
+            for key in keys:
+                page.keyboard.press(key)
+                seen.add(here.evaluate("e => e.type === 'checkbox' ? e.checked : e.value"))
+            assert not keys or seen - {kept}, here.evaluate("e => e.outerHTML")
+        assert len(came) == wanted, f"{len(came)} of {wanted}"
+        assert host.evaluate("host => document.activeElement !== document.body && !host.contains(document.activeElement)")
+        before = settled(host)
+        button = host.query_selector("button:not([disabled]):not([hidden])")
+        if button:
+            button.focus()
+            assert after(host, lambda: page.keyboard.press("Enter"), before)
+        assert page.complaints == []
 
 
 def frame_times(page, host, moves=9):

@@ -8,13 +8,13 @@ from conftest import toc_pages
 from PIL import Image
 
 PAGES = toc_pages(house.ROOT)
-EXTRA = {"genindex", "search", "prf-prf"}  # pages that Sphinx and sphinx-proof add
+EXTRA = {"genindex", "search"}  # pages that Sphinx adds
 
 
 # --- without a browser ---------------------------------------------------------------------------
 
 def test_every_page_of_the_toc_is_built_and_no_other(soups):
-    assert set(soups) - {f"{page}.html" for page in EXTRA} == {f"{page}.html" for page in PAGES}, "stale page: make clean"
+    assert set(soups) - {f"{page}.html" for page in EXTRA} - {"404.html"} == {f"{page}.html" for page in PAGES}, "stale page: make clean"
 
 
 def test_every_page_has_content(soups):
@@ -99,6 +99,41 @@ def test_page_fits_a_phone(visit, name):
         [`${document.documentElement.scrollWidth} px`, ...[...document.querySelectorAll('article *')]
             .filter(e => e.getBoundingClientRect().right > 390).slice(0, 5).map(e => e.outerHTML.slice(0, 120))]""")
     assert too_wide == []
+
+
+@pytest.mark.browser
+def test_the_buttons_above_the_text_open_the_contents(visit):
+    page = visit(PAGES[1], viewport={"width": 390, "height": 844})
+    for side, link in [("primary", f'a[href="{PAGES[2]}.html"]'), ("secondary", 'a[href^="#"]')]:
+        link = page.locator(f"#pst-{side}-sidebar-modal {link}").first
+        page.locator(f".bd-header-article .{side}-toggle").click()
+        link.wait_for(state="visible")
+        page.keyboard.press("Escape")
+        link.wait_for(state="detached")
+    page = visit(PAGES[1], viewport={"width": 1280, "height": 900})
+    sidebar = page.locator("#pst-primary-sidebar")
+    for right in (0, sidebar.bounding_box()["width"]):
+        page.locator(".bd-header-article .primary-toggle").click()
+        page.wait_for_function("right => document.getElementById('pst-primary-sidebar').getBoundingClientRect().right === right", arg=right)
+    assert page.complaints == []
+
+
+@pytest.mark.browser
+def test_a_film_comes_when_it_is_seen_and_plays_unless_less_motion_is_asked_for(visit, soups):
+    films = {name: soups[f"{name}.html"].select(".cell_output video") for name in PAGES}
+    assert all(film["preload"] == "none" and film["poster"] and not film["src"].startswith("data:") for found in films.values() for film in found)
+    name = next(name for name, found in films.items() if found)
+    for motion in ("no-preference", "reduce"):
+        page = visit(name, reduced_motion=motion, viewport={"width": 1280, "height": 900})
+        film = page.locator(".cell_output video").first
+        size = film.bounding_box()
+        assert film.evaluate("film => film.readyState") == 0 and size["y"] > 1800 and size["height"] > 100
+        film.scroll_into_view_if_needed()
+        page.wait_for_function("film => film.readyState >= 2", arg=film.element_handle())
+        page.wait_for_timeout(300)
+        assert film.evaluate("film => film.paused") == (motion == "reduce")
+        assert film.bounding_box()["height"] == size["height"]
+        assert page.complaints == []
 
 
 @pytest.mark.browser

@@ -61,10 +61,16 @@ def test_few_cells_are_not_compared(nb):
 def test_first_code_cell_installs_in_colab(nb, config):
     first = code_cells(nb)[0]
     assert first.source.startswith("try:\n    import mpqlib\nexcept ModuleNotFoundError:")
-    found = re.search(r'%pip install -q "mpqlib(?:\[[a-z,]+\])? @ git\+(\S+)@(v[0-9.]+)"', first.source)
+    found = re.search(r'%pip install -q "mpqlib(?:\[[a-z,]+\])? @ git\+(\S+)@(\S+)"', first.source)
     assert found, first.source
-    assert found[1] == config["repository"]["url"]
+    assert found.groups() == (config["repository"]["url"], config["repository"]["branch"])
     assert "hide-cell" in first.metadata.get("tags", [])
+
+
+def test_a_link_opens_it_in_colab(nb, path, config):
+    """The notebook at the release whose library its first cell installs."""
+    links = re.findall(r"\[Open in Colab\]\((\S+)\)", nb.cells[0].source)
+    assert links == [house.colab(config["repository"]["url"], config["repository"]["branch"]) + path.name]
 
 
 def test_nothing_of_the_authors_machine(path):

@@ -266,7 +266,7 @@ function besideBall(name) { return import.meta.url.startsWith("file:") ? `_stati
 
 /** What is drawn: the scene with its trail and the plans, the distance to the target and the signals over the last three seconds. */
 function drawBall(drawing, run, values, narrow) {
-  const scale = 460, X = (x) => 200 + scale * x, Z = (z) => 394 - scale * z; // pixels per metre
+  const scale = 420, X = (x) => 200 + scale * x, Z = (z) => 394 - scale * z; // pixels per metre
   const clip = `mpq-ball-${++drawBall.count}`, scene = svg("g", { "clip-path": `url(#${clip})` });
   drawing.append(svg("clipPath", { id: clip }, svg("rect", { x: 0, y: 0, width: 400, height: 400 })), scene);
   const add = (tag, attributes, ...inside) => scene.append(svg(tag, attributes, ...inside));
@@ -394,13 +394,15 @@ explorer("ball", (host, store) => {
     try {
       if (typeof WebAssembly !== "object" || typeof Worker !== "function") throw new Error("this browser has no WebAssembly");
       const { setup, module } = api.loaded;
-      let q = null;
+      let q = null, lack = "is not stored";
       if (setup.q) {
         const answer = await fetch(besideBall(setup.q));
-        if (answer.ok) q = await answer.arrayBuffer();
+        try {
+          if (answer.ok) ballQ(qFunction(readSafetensors(q = await answer.arrayBuffer())))(new Float64Array(8), [0, 0]);
+        } catch (error) { [q, lack] = [null, `cannot be used (${error.message})`]; }
       }
       if (!q) {
-        api.say("The learnt Q function of this task is not stored, so there is MPPI alone.");
+        api.say(`The learnt Q function of this task ${lack}, so there is MPPI alone.`);
         parts.method.querySelector("option[value=mpq]").disabled = true;
         api.set("method", "mppi");
         api.values.method = "mppi";
@@ -449,12 +451,12 @@ explorer("ball", (host, store) => {
       { label: "Step", press() { tell({ do: "step", count: 1 }); } },
       { label: "Same start", press: restart },
       { label: "New start", press(api) { seed += 1; restart(api); } }],
-    without: "MuJoCo was not fetched when this book was built, so there is the recording alone.",
+    without: "MuJoCo cannot run here, so there is the recording alone",
     async load() {
       const [setup, module] = await Promise.all(["ball.json", "mujoco.json"].map(async (name) => {
         const answer = await fetch(new URL(name, import.meta.url));
         if (!answer.ok) throw new Error(`${name} is missing`);
-        return answer.json();
+        return answer.json().catch(() => { throw new Error(`${name} is damaged`); });
       }));
       if (!module.url) throw new Error("npm was out of reach");
       return { setup, module };

@@ -99,14 +99,20 @@ export const pendulum = {
 
 /** A file of safetensors: {tensors: {name: {shape, values}}, header} of the floats in it. */
 export function readSafetensors(buffer) {
-  const length = Number(new DataView(buffer).getBigUint64(0, true));
-  const { __metadata__: notes, ...entries } = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 8, length)));
   const tensors = {};
-  for (const [name, { dtype, shape, data_offsets: [from, to] }] of Object.entries(entries)) {
-    if (dtype !== "F32") throw new Error(`${name} is ${dtype}; it must be F32`);
-    tensors[name] = { shape, values: new Float32Array(buffer.slice(8 + length + from, 8 + length + to)) };
-  }
-  return { tensors, header: JSON.parse(notes.header) };
+  let whole = true, header;
+  try {
+    const length = Number(new DataView(buffer).getBigUint64(0, true));
+    const { __metadata__: notes, ...entries } = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 8, length)));
+    header = JSON.parse(notes.header);
+    for (const [name, { dtype, shape, data_offsets: [from, to] }] of Object.entries(entries)) {
+      const values = new Float32Array(buffer.slice(8 + length + from, 8 + length + to));
+      whole &&= dtype === "F32" && values.length === shape.reduce((n, one) => n * one, 1) && values.every(Number.isFinite);
+      tensors[name] = { shape, values };
+    }
+  } catch { whole = false; }
+  if (!whole) throw new Error("its file is damaged");
+  return { tensors, header };
 }
 
 /** mpqlib.qfunction.QFunction: a function of the network's input [observation, action scaled to -1..1]. */
@@ -115,7 +121,10 @@ export function qFunction({ tensors, header }) {
   for (let i = 0; `${i}.weight` in tensors; i += 2) {
     layers.push({ weight: Float64Array.from(tensors[`${i}.weight`].values), bias: Float64Array.from(tensors[`${i}.bias`].values) });
   }
+  if (!layers.length || !(header.output_scale > 0)) throw new Error("its file holds no Q function");
+  const wide = tensors["0.weight"].shape[1];
   return (inputs) => {
+    if (inputs.length !== wide) throw new Error("its file is of another task");
     let x = inputs;
     layers.forEach(({ weight, bias }, i) => {
       const n = x.length, y = new Float64Array(bias.length);

@@ -1,6 +1,6 @@
 // What the Q function says of every state of the pendulum, along its training, and where MPQ goes with it (chapters 6 and 9).
 
-const LANDSCAPE_EPISODES = [0, 2, 5, 10, 20, 40, 60];
+const LANDSCAPE_EPISODES = [0, 2, 5, 10, 20, 40, 60], LANDSCAPE_GAMMA = 0.95;
 const CIVIDIS = [[0, 32, 76], [0, 49, 111], [57, 70, 109], [87, 92, 109], [112, 113, 115], [138, 135, 121], [165, 158, 118], [195, 183, 107], [225, 208, 86], [255, 234, 69]];
 
 /** Red, green and blue of a share in 0..1, dark to bright. */
@@ -45,29 +45,29 @@ export function pieces(states) {
   return found;
 }
 
+/** An episode of MPQ with the frozen settings: H = 8, N = 24, worlds drawn from the biased model. */
+export function landscapeRun(q, start, seed) {
+  const H = 8, N = 24, random = new Random(seed), worlds = () => random.uniforms(N, 0.9, 1.5);
+  const draw = () => ({ worlds: { mass: worlds(), length: worlds() }, noise: correlate(random.normals(N * H), H, 2, 0) });
+  return new Episode(start, H, 1, { lam: 0.15, sigma: 2, gamma: LANDSCAPE_GAMMA }, draw, q);
+}
+
 explorer("landscape", (host, store) => {
-  const COLUMNS = 61, ROWS = 41, RANGE = [0, 145], GAMMA = 0.95, SLICE = 14; // ms of computing per frame
+  const COLUMNS = 61, ROWS = 41, RANGE = [0, 145], SLICE = 14; // ms of computing per frame
   const learnt = {}; // training episodes -> {q, rows, values, image}, or {} while it is loading
   let key = "", episode = null, seed = 1;
-  const paid = (costs) => costs.reduceRight((sum, c) => c + GAMMA * sum, 0);
-
-  /** An episode of MPQ with the frozen settings: H = 8, N = 24, worlds drawn from the biased model. */
-  function run(q, start) {
-    const H = 8, N = 24, random = new Random(seed);
-    const worlds = () => random.uniforms(N, 0.9, 1.5);
-    const draw = () => ({ worlds: { mass: worlds(), length: worlds() }, noise: correlate(random.normals(N * H), H, 2, 0) });
-    return new Episode(start, H, 1, { lam: 0.15, sigma: 2, gamma: GAMMA }, draw, q);
-  }
+  const paid = (costs) => costs.reduceRight((sum, c) => c + LANDSCAPE_GAMMA * sum, 0);
 
   function load(number, api) {
     if (number in learnt) return;
     learnt[number] = {};
     store.data(`q${number}`).then((bytes) => {
       const q = pendulumQ(qFunction(readSafetensors(bytes)));
+      lowestQ(q, [Math.PI, 0]); // fails here, if it must
       learnt[number] = { q, rows: landscapeRows(q, COLUMNS, ROWS), values: new Float64Array(COLUMNS * ROWS).fill(RANGE[1]), row: 0 };
     }).catch((error) => {
       learnt[number] = { missing: true };
-      api.say(`The Q function after ${number} episodes is missing: ${error.message}.`);
+      api.say(`The Q function after ${number} episodes cannot be shown: ${error.message}.`);
     }).then(api.refresh);
   }
 
@@ -108,7 +108,7 @@ explorer("landscape", (host, store) => {
       if (!q) return missing ? "There is no Q function to show here." : `Loading the Q function after ${episodes} training episodes.`;
 
       const wanted = `${episodes} ${theta} ${speed} ${seed}`;
-      if (wanted !== key) { key = wanted; episode = run(q, start); }
+      if (wanted !== key) { key = wanted; episode = landscapeRun(q, start, seed); }
       const more = compute(shown);
       if (more) api.refresh();
       picture(map, boxes.map, shown.image ?? heatImage(shown.values, COLUMNS, RANGE));

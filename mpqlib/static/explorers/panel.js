@@ -12,7 +12,8 @@ const STYLE = `
 .mpq-x .buttons { display: flex; flex-wrap: wrap; gap: 0.5rem; margin-top: 0.5rem; }
 .mpq-x button, .mpq-x select { font: inherit; color: inherit; background: color-mix(in srgb, currentColor 8%, transparent); min-height: 2rem;
   border: 1px solid color-mix(in srgb, currentColor 40%, transparent); border-radius: 0.3rem; padding: 0.15rem 0.8rem; cursor: pointer; }
-.mpq-x label > select { grid-column: span 2; min-width: 0; width: 100%; }
+.mpq-x label:has(> select) { grid-template-columns: 6rem 1fr; }
+.mpq-x label > select { min-width: 0; width: 100%; padding: 0.15rem 0.4rem; }
 .mpq-x select option { color: #111; background: #fff; }
 .mpq-x :is(button, select, input, a, summary, .scroll):focus-visible { outline: 3px solid var(--mpq-mpq, #0072b2); outline-offset: 2px; }
 .mpq-x :is(button, input):disabled { opacity: 0.5; cursor: default; }
@@ -47,6 +48,8 @@ export function svg(tag, attributes = {}, ...children) {
 /** An HTML element with properties and children. */
 export function html(tag, properties = {}, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
+  // JupyterLab takes arrows and Enter for commands of the notebook, except where this is on what has the focus.
+  if (["input", "select", "button", "summary"].includes(tag)) element.setAttribute("data-lm-suppress-shortcuts", "");
   element.append(...children);
   return element;
 }
@@ -63,8 +66,10 @@ export function ticks(low, high, n = 5) {
 /** A short number for a label. */
 export function show(value, digits = 3) {
   if (!Number.isFinite(value)) return "–";
-  if (value !== 0 && (Math.abs(value) < 1e-3 || Math.abs(value) >= 1e5)) return value.toExponential(1).replace("e", " · 10^").replace("+", "");
-  return String(+value.toPrecision(digits));
+  const minus = (text) => text.replace("-", "−");
+  if (value === 0 || (Math.abs(value) >= 1e-4 && Math.abs(value) < 1e5)) return minus(String(+value.toPrecision(digits)));
+  const [number, power] = value.toExponential(1).split("e");
+  return `${minus(number)} · 10${Array.from(String(+power), (sign) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(sign)]).join("")}`;
 }
 
 /**
@@ -279,16 +284,16 @@ panel.count = 0;
 
 export const EXPLORERS = {}; // name -> (host, store) -> stop
 
-/** Make an explorer known: in the book as <mpq-NAME attributes>, in Jupyter by the trait `kind`. */
+/** Make an explorer known: in the book as <mpq-NAME attributes>, in Jupyter by the trait `kind`; ?NAME-slider=value in a page's address goes before the attribute. */
 export function explorer(name, mount, names) {
   EXPLORERS[name] = mount;
   if (!globalThis.customElements || customElements.get(`mpq-${name}`)) return;
   customElements.define(`mpq-${name}`, class extends HTMLElement {
     connectedCallback() {
       if (this.stop) return;
-      const held = {};
+      const held = {}, asked = new URLSearchParams(globalThis.location?.search);
       this.stop = mount(this, {
-        get: (key) => held[key] ?? this.getAttribute(key) ?? undefined,
+        get: (key) => held[key] ?? asked.get(`${name}-${key}`) ?? this.getAttribute(key) ?? undefined,
         set: (key, value) => { held[key] = value; }, save: () => {}, data: (key) => fetchData(this, key),
       });
     }

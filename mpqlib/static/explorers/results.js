@@ -54,7 +54,8 @@ explorer("results", (host, store) => {
     const scroll = html("div", { className: "scroll", tabIndex: 0 }, made);
     scroll.setAttribute("role", "region");
     scroll.setAttribute("aria-label", "The numbers of the picture");
-    details.replaceChildren(html("summary", { textContent: "The numbers as a table" }), scroll);
+    details.querySelector(".scroll")?.remove(); // and the summary stays, with the focus if it has it
+    details.append(scroll);
   }
 
   /** Lines with names at their right ends; lines: [{name, key, x, mean, low, high, seeds}]. */
@@ -112,27 +113,38 @@ explorer("results", (host, store) => {
       const every = grid.flatMap((g) => g.cells.map((c) => c[measure]));
       return { all: grid, head: ["agent", "λ", "H", "place of the truth", MEASURES[measure]], none: "The grid is not stored for this task yet.",
         rows: (shown) => shown.flatMap((g) => g.cells.map((c) => [g.name, show(c.lam), c.horizon, show(c.size), show(c[measure])])),
-        note: `Rows are temperatures, columns horizons; one picture for each place of the truth, 0 in the centre of the model's distribution. From ${show(Math.min(...every))} to ${show(Math.max(...every))}, bright is good. `,
+        note: `Rows are temperatures, columns horizons; one picture for each place of the truth, 0 in the centre of the model's distribution, 1 where the task has it. Values go from ${show(Math.min(...every))} to ${show(Math.max(...every))}, bright is good; the best of a picture, where there is one, is framed. `,
         draw(shown) {
           const cells = shown.flatMap((g) => g.cells), values = cells.map((c) => c[measure]), low = Math.min(...values), high = Math.max(...values);
           const sizes = [...new Set(cells.map((c) => c.size))].sort((a, b) => a - b), across = sizes.length;
-          const [width, height] = api.narrow ? [400, 400] : [720, 400], w = (width - 76) / across, h = (height - 96) / Math.max(shown.length, 1);
+          const [width, height] = api.narrow ? [400, 424] : [720, 376], w = (width - 66) / across, h = (height - 90) / shown.length - 8, share = (v) => (high > low ? (measure === "cost" ? high - v : v - low) / (high - low) : 1);
           shown.forEach((g, row) => sizes.forEach((size, column) => {
             const here = g.cells.filter((c) => c.size === size), lams = [...new Set(here.map((c) => c.lam))].sort((a, b) => a - b);
             const horizons = [...new Set(here.map((c) => c.horizon))].sort((a, b) => a - b), x0 = 66 + column * w, y0 = 46 + row * (h + 8);
             const cw = (w - 10) / horizons.length, ch = (h - 22) / lams.length;
-            for (const c of here) {
-              const share = high > low ? (c[measure] - low) / (high - low) : 0, i = horizons.indexOf(c.horizon), k = lams.length - 1 - lams.indexOf(c.lam);
-              drawing.append(svg("rect", { x: x0 + i * cw, y: y0 + k * ch, width: cw, height: ch, fill: `rgb(${shade(measure === "cost" ? 1 - share : share)})` }));
+            const best = here.map((c) => share(c[measure])).sort((a, b) => b - a), alone = best.length > 1 && best[0] > best[1];
+            const order = here.toSorted((a, b) => share(a[measure]) - share(b[measure])); // the frame comes last, on top
+            for (const c of order) {
+              const i = horizons.indexOf(c.horizon), k = lams.length - 1 - lams.indexOf(c.lam);
+              drawing.append(svg("rect", { x: x0 + i * cw, y: y0 + k * ch, width: cw, height: ch, fill: `rgb(${shade(share(c[measure]))})`, "shape-rendering": "crispEdges" }));
+              if (alone && c === order.at(-1)) {
+                for (const [stroke, thick] of [["#000", 4], ["#fff", 2]]) {
+                  drawing.append(svg("rect", { x: x0 + i * cw, y: y0 + k * ch, width: cw, height: ch, fill: "none", stroke, "stroke-width": thick }));
+                }
+              }
             }
             horizons.forEach((v, i) => { if (i % (api.narrow ? 3 : 2) === 0) drawing.append(svg("text", { x: x0 + (i + 0.5) * cw, y: y0 + h - 6, "text-anchor": "middle" }, show(v))); });
             if (column === 0) {
               lams.forEach((v, k) => drawing.append(svg("text", { x: x0 - 6, y: y0 + (lams.length - k - 0.5) * ch + 4, "text-anchor": "end" }, show(v, 2))));
               drawing.append(svg("text", { x: 4, y: y0 - 5 }, `${g.name}, λ`));
             }
-            if (row === 0) drawing.append(svg("text", { x: x0 + (w - 10) / 2, y: 16, "text-anchor": "middle" }, across > 4 && api.narrow ? show(size) : `truth at ${show(size)}`));
-            if (row === shown.length - 1 && column === 0) drawing.append(svg("text", { x: x0, y: y0 + h + 10 }, "horizon H"));
+            if (row === 0) drawing.append(svg("text", { x: x0 + (w - 10) / 2, y: 16, "text-anchor": "middle" }, api.narrow ? show(size) : `truth at ${show(size)}`));
           }));
+          if (api.narrow) drawing.append(svg("text", { x: 4, y: 16 }, "truth at"));
+          const y = 46 + shown.length * (h + 8) + 6, [from, to] = measure === "cost" ? [high, low] : [low, high], middle = width - 150;
+          drawing.append(svg("text", { x: 66, y }, "horizon H"), svg("text", { x: middle - 66, y: y + 1, "text-anchor": "end" }, show(from)),
+            svg("text", { x: middle + 66, y: y + 1 }, show(to)));
+          for (let i = 0; i < 60; i++) drawing.append(svg("rect", { x: middle - 60 + 2 * i, y: y - 9, width: 2, height: 11, fill: `rgb(${shade(i / 59)})`, "shape-rendering": "crispEdges" }));
         } };
     },
   };
@@ -152,14 +164,17 @@ explorer("results", (host, store) => {
       { name: "task", label: "Task", options: RESULT_TASKS, value: "pendulum_swingup" },
       { name: "view", label: "View", options: RESULT_VIEWS, value: "curves" },
       { name: "measure", label: "Measure", options: Object.entries(MEASURES), value: "cost" }],
-    load: async () => JSON.parse(new TextDecoder().decode(await store.data("data"))),
+    async load() {
+      const text = new TextDecoder().decode(await store.data("data"));
+      try { return JSON.parse(text); } catch { throw new Error("their file is damaged"); }
+    },
     patient: true,
-    without: "The stored results are missing",
+    without: "The stored results could not be read",
     start(api) {
       agents = html("div", { className: "agents" });
       agents.setAttribute("role", "group");
       agents.setAttribute("aria-label", "Agents that are shown");
-      details = html("details");
+      details = html("details", {}, html("summary", { textContent: "The numbers as a table" }));
       api.controls.after(agents);
       api.root.append(details);
     },
@@ -174,8 +189,13 @@ explorer("results", (host, store) => {
       list([...new Map(all.map((l) => [l.name, l.key]))], api);
       const shown = all.filter((l) => !off.has(l.name));
       details.hidden = !shown.length;
-      if (!all.length) return `${called}: ${none}`;
-      if (!shown.length) return `${called}: no agent is chosen.`;
+      const missing = all.length ? "No agent is chosen." : none;
+      if (!shown.length) {
+        const [width, height] = api.narrow ? [400, 424] : [720, 376];
+        missing.match(api.narrow ? /.{1,36}(\s|$)/g : /.+/g).forEach((line, i) => drawing.append(
+          svg("text", { x: width / 2, y: height / 2 + 20 * i, "text-anchor": "middle", "fill-opacity": 0.8, style: "font-size: 15px" }, line.trim())));
+        return `${called}: ${missing}`;
+      }
       draw(shown);
       table(head, rows ? rows(shown) : shown.map(row));
       const seeds = [...new Set(shown.flatMap((l) => l.counts ?? l.count ?? []))].sort((a, b) => a - b);
