@@ -10,6 +10,7 @@ import urllib.request
 
 import nbformat
 import pytest
+from playwright.sync_api import TimeoutError as Late
 
 CELLS = ["from mpqlib import explorers\nboltzmann = explorers.Boltzmann(lam=1.0, samples=24)\nboltzmann",
          "print(f'Python: lam {boltzmann.lam:g}, effective sample size {boltzmann.ess:.1f}')",
@@ -56,14 +57,26 @@ def test_python_and_page_see_each_other(browser, lab):
     try:
         page = context.new_page()
         page.set_default_timeout(90_000)
+        said = []
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
         page.goto(lab)
         cell = page.locator(".jp-CodeCell")
         cell.nth(2).wait_for()
         page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]")
 
         def run(number):
-            cell.nth(number).locator(".cm-content").click()
-            page.keyboard.press("Control+Enter")
+            """Run a cell; keys that come while the page is still settling are lost, so they are sent until they are heeded."""
+            prompt = cell.nth(number).locator(".jp-InputPrompt")
+            for _ in range(9):
+                cell.nth(number).locator(".cm-content").click()
+                page.keyboard.press("Control+Enter")
+                try:
+                    prompt.get_by_text("[*]").or_(prompt.get_by_text(re.compile(r"\[\d+\]"))).wait_for(timeout=10_000)
+                    break
+                except Late:
+                    pass
+            prompt.get_by_text(re.compile(r"\[\d+\]")).wait_for()
 
         run(0)
         slider = page.locator(".mpq-x input[data-name=lam]")
@@ -85,5 +98,8 @@ def test_python_and_page_see_each_other(browser, lab):
         page.wait_for_function("document.querySelector('.mpq-x output').textContent === '100'")
         page.wait_for_function("document.querySelector('.mpq-x .readout').textContent.includes('Effective sample size 24 of 24')")
         assert float(slider.input_value()) == 2.0 and page.locator(".mpq-x .note").inner_text() == ""
+    except BaseException:
+        print("The page says:", page.locator("body").inner_text(), "and to the console:", *said, sep="\n")  # pytest shows it
+        raise
     finally:
         context.close()
