@@ -202,6 +202,28 @@ def test_without_bar_or_fingers_nothing_opens_it(task, without):
     assert result["states"][..., 7].max() < 0.01
 
 
+def test_a_hand_that_knows_the_friction_opens_the_drawer(task):
+    """And one that believes in the middle of the biased range does not, in most episodes."""
+    rng = np.random.default_rng(1000)
+    told = {name: (task.biased.low[name] + high) / 2 for name, high in task.biased.high.items()}
+    (right, commands), (wrong, _) = (task.by_hand(task.reset(12, rng), rng, numbers) for numbers in (None, told))
+    assert right.shape == (12, 101, 16) and commands.shape == (12, 100, 7) and abs(commands).max() <= 1
+    assert task.success(right).all() and task.success(wrong).mean() < 0.8
+
+
+def test_jacobian_is_mujocos(task):
+    states = task.reset(3, np.random.default_rng(0))
+    model = task.true_physics.model
+    for state, found in zip(states, task.jacobian(states)):
+        data, expected = mujoco.MjData(model), np.zeros((3, 8))
+        data.qpos[:] = state[:8]
+        mujoco.mj_forward(model, data)
+        mujoco.mj_jacSite(model, data, expected, None, model.site("tip").id)
+        np.testing.assert_allclose(found[:3], expected[:, :7], atol=1e-9)
+        turned = [np.cross(data.xaxis[i], task.hand_axis(state)) for i in range(7)]
+        np.testing.assert_allclose(found[3:].T, turned, atol=1e-9)
+
+
 def departures(task, one, other, states, actions):
     """Median over rollouts of how far tip and drawer are apart after 0.5 s, in mm."""
     one, other = (simulate(states, actions, None)[:, -1] for simulate in (one, other))

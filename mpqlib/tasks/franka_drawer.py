@@ -156,6 +156,47 @@ class FrankaDrawerOpen(MujocoTask):
     def success(self, states):
         return self.drawer_opening(states[..., -1, :]) > self.needed
 
+    def by_hand(self, starts, rng, told=None):
+        """Episodes of a handwritten policy on the true system: fingers above the gap, into it, and pull; a yardstick.
+
+        The tip is led by velocities of at most 0.25 m/s, brought to the joints by the pseudo-inverse of their
+        Jacobian; the commands make up for damping and friction in the joints and at the drawer.
+
+        Args:
+            starts: (n, 16) start states; rng: as for a simulator.
+            told: name -> value, the parameters that it believes in; None for the true ones.
+
+        Returns:
+            states (n, T + 1, 16) and commands (n, T, 7).
+        """
+        gain = np.array([joint[5] for joint in _JOINTS], float)
+        damping, friction, *at_drawer = (told or self.true_parameters).values()
+        force = np.dot(at_drawer, [0.25, 1.0])  # N, at 0.25 m/s
+        system, stage, states, actions = self.true_system(), np.zeros(len(starts), int), [starts], []
+        for _ in range(self.episode_steps):
+            now, gap = states[-1], self.target_point(states[-1]) - [0, 0, 0.01]
+            above = gap + [-0.02, 0, 0.1]
+            tip, axis = self._tip_and_axis(now)
+            stage += (stage == 0) & (_length(tip - above) < 0.02)
+            stage += (stage == 1) & (_length(tip - gap) < 0.012)
+            goal = np.choose(stage[:, None], [above, gap, gap - [0.06, 0, 0.01]])
+            way = (goal - tip) / 0.15  # m/s, at most 0.25
+            way *= np.minimum(1, 0.25 / np.maximum(_length(way)[:, None], 1e-9))
+            lean = 3 * (np.array([0.1, 0, -0.995]) - axis)  # fingers down
+            jacobian = self.jacobian(now)
+            speeds = (np.linalg.pinv(jacobian, rcond=0.05) @ np.concatenate([way, lean], axis=-1)[..., None])[..., 0]
+            command = (gain + damping) / gain * speeds + friction / gain * np.tanh(speeds / 0.02)
+            command -= (stage == 2)[:, None] * jacobian[:, 0] * force / gain  # what the drawer asks for
+            actions.append(command.clip(-1, 1))
+            states.append(system(now, actions[-1][:, None], rng)[:, 1])
+        return np.stack(states, axis=1), np.stack(actions, axis=1)
+
+    def jacobian(self, states):
+        """(..., 6, 7) of tip and hand axis with respect to the joint angles, by central differences; m/rad and 1/rad."""
+        nudges = 1e-5 * np.eye(7, 16).reshape(7, *(1,) * (states.ndim - 1), 16)
+        ahead, behind = (np.concatenate(self._tip_and_axis(states + sign * nudges), axis=-1) for sign in (1, -1))
+        return np.moveaxis(ahead - behind, 0, -1) / 2e-5
+
 
 def _length(vectors):
     return np.sqrt(np.einsum("...i,...i", vectors, vectors))  # np.linalg.norm takes twice as long
