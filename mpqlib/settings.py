@@ -117,7 +117,7 @@ _FETCH_MPQ = MPQSettings(planner=replace(_FETCH, horizon=10, gamma=0.95, iterati
                          value_range=(0.0, 10.0), output_scale=2.0, warm_start_targets=True, final_learning_rate=1e-4,
                          validate_every=10, curve_episodes=25)
 _FETCH_SOFTQ = replace(_FETCH_MPQ, planner=replace(_FETCH_MPQ.planner, horizon=1), target_network_rate=0.05)
-_FRANKA = MPPISettings(horizon=64, samples=32, lam=0.05, sigma=0.6, beta=0.8,
+_FRANKA = MPPISettings(horizon=64, samples=32, lam=0.02, sigma=0.6, beta=0.8,
                        action_low=FrankaDrawerOpen.action_low, action_high=FrankaDrawerOpen.action_high)
 _FRANKA_MPQ = MPQSettings(planner=replace(_FRANKA, horizon=10, lam=0.1, sigma=1.5, gamma=0.95, iterations=2, step_size=0.5), N=200,
                           T=FrankaDrawerOpen.episode_steps, N_update=2, M=8, target_iterations=1, target_samples=32, epochs=6,
@@ -143,7 +143,10 @@ SETTINGS = {
     BallInCupSparse.name: TaskSettings(mpq=_BALL_MPQ, mpq_horizons=(4, 1), softq=_BALL_SOFTQ,
                                        study_horizons=(2, 8, 16), truths=(0.0, 0.5, 0.75, 1.15), mppi=_BALL, horizons=(4, 32), mppi_true=_BALL, true_horizons=(4, 32)),
     FetchPushBlock.name: TaskSettings(mpq=_FETCH_MPQ, softq=_FETCH_SOFTQ, mppi=_FETCH, horizons=(10, 64), mppi_true=_FETCH, true_horizons=(10, 64)),
-    FrankaDrawerOpen.name: TaskSettings(mpq=_FRANKA_MPQ, mpq_horizons=(10, 1), softq=_FRANKA_SOFTQ, mppi=_FRANKA, horizons=(10, 64), mppi_true=_FRANKA, true_horizons=(10, 64)),
+    FrankaDrawerOpen.name: TaskSettings(mpq=_FRANKA_MPQ, mpq_horizons=(10, 1), softq=_FRANKA_SOFTQ,
+                                        mppi=_FRANKA, horizons=(10, 64),
+                                        mppi_true=replace(_FRANKA, lam=0.005), true_horizons=(10, 64),
+                                        tuned={("mppi", 10): {"sigma": 2.5}, ("mppi_true", 10): {"sigma": 1.5}}),
 }
 
 # What was tried on development seeds before the settings above were frozen: agent -> setting -> values, of which all
