@@ -246,7 +246,7 @@ def enable_custom_widget_manager():
     _widgets._installed_url = "https://colab.example/widgets"
 """
 SECONDS = {"ten seconds": 10, "half a minute": 30, "less than a minute": 60, "a minute": 60, "one minute": 60, "a minute and a half": 90,
-           "half an hour": 1800}
+           "two minutes": 120, "half an hour": 1800}
 
 
 def stated_seconds(nb):
