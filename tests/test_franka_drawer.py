@@ -209,6 +209,10 @@ def test_a_hand_that_knows_the_friction_opens_the_drawer(task):
     (right, commands), (wrong, _) = (task.by_hand(task.reset(12, rng), rng, numbers) for numbers in (None, told))
     assert right.shape == (12, 101, 16) and commands.shape == (12, 100, 7) and abs(commands).max() <= 1
     assert task.success(right).all() and task.success(wrong).mean() < 0.8
+    few, turned = right[:2, 0], dict(reversed(told.items()))
+    np.testing.assert_array_equal(*(task.by_hand(few, rng, numbers)[1] for numbers in (told, turned)))
+    with pytest.raises(ValueError, match="the distribution names .'joint_damping'.; franka_drawer_open has"):
+        task.by_hand(few, rng, {"joint_damping": 1.0})
 
 
 def test_jacobian_is_mujocos(task):

@@ -229,6 +229,6 @@ def test_mppi_with_true_dynamics_swings_the_pendulum_up():
     task, rng = tasks.make("pendulum_swingup"), np.random.default_rng(0)
     settings = MPPISettings(32, 100, 0.15, 2.0, task.action_low, task.action_high)
     p = MPPI(settings, task.true_system(), task.cost)
-    steps = list(receding_horizon(p, task.true_system(), task.reset(24, rng), task.episode_steps, rng))
+    steps = list(receding_horizon(p, task.true_system(), task.reset(96, rng), task.episode_steps, rng))
     states = np.stack([s[3] for s in steps], axis=1)
-    assert task.success(states).mean() >= 0.7  # near 0.95; another processor rounds otherwise, and an episode or two end otherwise
+    assert task.success(states).mean() >= 0.9  # 0.95 to 0.99; of a few episodes another processor's rounding may lose one too many

@@ -168,10 +168,14 @@ class FrankaDrawerOpen(MujocoTask):
 
         Returns:
             states (n, T + 1, 16) and commands (n, T, 7).
+
+        Raises:
+            ValueError: if `told` does not name exactly the task's parameters.
         """
         gain = np.array([joint[5] for joint in _JOINTS], float)
-        damping, friction, *at_drawer = (told or self.true_parameters).values()
-        force = np.dot(at_drawer, [0.25, 1.0])  # N, at 0.25 m/s
+        told = self.checked(Uniform.around(self.true_parameters if told is None else told)).low
+        damping, friction = told["joint_damping"], told["joint_friction"]
+        force = 0.25 * told["drawer_damping"] + told["drawer_friction"]  # N, at 0.25 m/s
         system, stage, states, actions = self.true_system(), np.zeros(len(starts), int), [starts], []
         for _ in range(self.episode_steps):
             now, gap = states[-1], self.target_point(states[-1]) - [0, 0, 0.01]
