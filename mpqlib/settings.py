@@ -164,7 +164,9 @@ TRIED = {
         "softq": {"target_network_rate": (0.01, 0.05, 0.2), "M": (30, 100)},
         "mpq": {"target_iterations": (0, 3)},
     },
+    FetchPushBlock.name: {agent: {"horizon": (10, 64), "sigma": (0.6, 1.0), "lam": (0.001, 0.003, 0.01)}
+                          for agent in ("mppi", "mppi_true")},
     FrankaDrawerOpen.name: {agent: {"horizon": (10, 64), "sigma": (0.6, 1.5, 2.5, 4.0), "lam": (0.005, 0.02, 0.1)}
                             for agent in ("mppi", "mppi_true")},
 }
-DEVELOPMENT_SEEDS = {PendulumSwingup.name: (1000, 1001), FrankaDrawerOpen.name: (1000,)}
+DEVELOPMENT_SEEDS = {PendulumSwingup.name: (1000, 1001), FetchPushBlock.name: (1000,), FrankaDrawerOpen.name: (1000,)}
