@@ -110,9 +110,9 @@ _BALL_MPQ = MPQSettings(planner=replace(_BALL, horizon=4, beta=0.8, gamma=0.95, 
                         validate_every=25, curve_episodes=25)
 _BALL_SOFTQ = replace(_BALL_MPQ, planner=replace(_BALL_MPQ.planner, horizon=1), target_network_rate=0.05)
 
-_FETCH = MPPISettings(horizon=64, samples=32, lam=0.01, sigma=0.6, beta=0.8,
+_FETCH = MPPISettings(horizon=64, samples=32, lam=0.001, sigma=1.0, beta=0.8,
                       action_low=FetchPushBlock.action_low, action_high=FetchPushBlock.action_high)
-_FETCH_MPQ = MPQSettings(planner=replace(_FETCH, horizon=10, gamma=0.95, iterations=2, step_size=0.5), N=80,
+_FETCH_MPQ = MPQSettings(planner=replace(_FETCH, horizon=10, lam=0.01, sigma=0.6, gamma=0.95, iterations=2, step_size=0.5), N=80,
                          T=FetchPushBlock.episode_steps, N_update=2, M=16, target_iterations=1, target_samples=16, epochs=6,
                          value_range=(0.0, 10.0), output_scale=2.0, warm_start_targets=True, final_learning_rate=1e-4,
                          validate_every=10, curve_episodes=25)
@@ -142,7 +142,8 @@ SETTINGS = {
     ),
     BallInCupSparse.name: TaskSettings(mpq=_BALL_MPQ, mpq_horizons=(4, 1), softq=_BALL_SOFTQ,
                                        study_horizons=(2, 8, 16), truths=(0.0, 0.5, 0.75, 1.15), mppi=_BALL, horizons=(4, 32), mppi_true=_BALL, true_horizons=(4, 32)),
-    FetchPushBlock.name: TaskSettings(mpq=_FETCH_MPQ, softq=_FETCH_SOFTQ, mppi=_FETCH, horizons=(10, 64), mppi_true=_FETCH, true_horizons=(10, 64)),
+    FetchPushBlock.name: TaskSettings(mpq=_FETCH_MPQ, softq=_FETCH_SOFTQ, mppi=_FETCH, horizons=(10, 64), mppi_true=_FETCH, true_horizons=(10, 64),
+                                      tuned={("mppi", 10): {"lam": 0.01}, ("mppi_true", 10): {"sigma": 0.6}}),
     FrankaDrawerOpen.name: TaskSettings(mpq=_FRANKA_MPQ, mpq_horizons=(10, 1), softq=_FRANKA_SOFTQ,
                                         mppi=_FRANKA, horizons=(10, 64),
                                         mppi_true=replace(_FRANKA, lam=0.005), true_horizons=(10, 64),
@@ -164,9 +165,7 @@ TRIED = {
         "softq": {"target_network_rate": (0.01, 0.05, 0.2), "M": (30, 100)},
         "mpq": {"target_iterations": (0, 3)},
     },
-    BallInCupSparse.name: {
-        **{agent: {"horizon": (4, 32), "sigma": (0.5, 1.0, 2.0), "lam": (0.01, 0.05, 0.15, 0.5)} for agent in ("mppi", "mppi_true")},
-        "softq": {"target_network_rate": (0.01, 0.05, 0.2), "M": (30, 100)}},
+    BallInCupSparse.name: {"softq": {"target_network_rate": (0.01, 0.05, 0.2), "M": (30, 100)}},
     FetchPushBlock.name: {
         **{agent: {"horizon": (10, 64), "sigma": (0.6, 1.0), "lam": (0.001, 0.003, 0.01)} for agent in ("mppi", "mppi_true")},
         "softq": {"target_network_rate": (0.01, 0.05, 0.2), "M": (16, 64)}},
