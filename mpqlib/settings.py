@@ -108,7 +108,7 @@ _BALL_MPQ = MPQSettings(planner=replace(_BALL, horizon=4, beta=0.8, gamma=0.95, 
                         T=BallInCupSparse.episode_steps, N_update=2, target_iterations=1, target_samples=16, epochs=6,
                         value_range=(0.0, 20.0), exploration=1.5, final_learning_rate=1e-4,
                         validate_every=25, curve_episodes=25)
-_BALL_SOFTQ = replace(_BALL_MPQ, planner=replace(_BALL_MPQ.planner, horizon=1), target_network_rate=0.05)
+_BALL_SOFTQ = replace(_BALL_MPQ, planner=replace(_BALL_MPQ.planner, horizon=1), target_network_rate=0.2, M=100)
 
 _FETCH = MPPISettings(horizon=64, samples=32, lam=0.001, sigma=1.0, beta=0.8,
                       action_low=FetchPushBlock.action_low, action_high=FetchPushBlock.action_high)
@@ -116,14 +116,14 @@ _FETCH_MPQ = MPQSettings(planner=replace(_FETCH, horizon=10, lam=0.01, sigma=0.6
                          T=FetchPushBlock.episode_steps, N_update=2, M=16, target_iterations=1, target_samples=16, epochs=6,
                          value_range=(0.0, 10.0), output_scale=2.0, warm_start_targets=True, final_learning_rate=1e-4,
                          validate_every=10, curve_episodes=25)
-_FETCH_SOFTQ = replace(_FETCH_MPQ, planner=replace(_FETCH_MPQ.planner, horizon=1), target_network_rate=0.05)
+_FETCH_SOFTQ = replace(_FETCH_MPQ, planner=replace(_FETCH_MPQ.planner, horizon=1), target_network_rate=0.05, M=64)
 _FRANKA = MPPISettings(horizon=64, samples=32, lam=0.02, sigma=0.6, beta=0.8,
                        action_low=FrankaDrawerOpen.action_low, action_high=FrankaDrawerOpen.action_high)
 _FRANKA_MPQ = MPQSettings(planner=replace(_FRANKA, horizon=10, lam=0.1, sigma=1.5, gamma=0.95, iterations=2, step_size=0.5), N=200,
                           T=FrankaDrawerOpen.episode_steps, N_update=2, M=8, target_iterations=1, target_samples=32, epochs=6,
                           value_range=(0.0, 60.0), output_scale=5.0, warm_start_targets=True, exploration=0.6,
                           final_learning_rate=1e-4, average_rate=0.002, validate_every=20, curve_episodes=10)
-_FRANKA_SOFTQ = replace(_FRANKA_MPQ, planner=replace(_FRANKA_MPQ.planner, horizon=1), target_network_rate=0.05)
+_FRANKA_SOFTQ = replace(_FRANKA_MPQ, planner=replace(_FRANKA_MPQ.planner, horizon=1), target_network_rate=0.05, M=32)
 
 SETTINGS = {
     PendulumSwingup.name: TaskSettings(
