@@ -22,7 +22,7 @@ import time
 import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
@@ -280,9 +280,17 @@ def _work(job):
         else:
             pending.append(name)
 
+    failures = 0
     while pending:  # a kernel that hung or died is replaced by a new one for the rest
         client = _client(job)
-        with client.setup_kernel():
+        with ExitStack() as kernel:
+            try:
+                kernel.enter_context(client.setup_kernel())
+            except RuntimeError:  # it died while starting, as when another one took the same free port at that moment
+                failures += 1
+                if failures == 3:
+                    raise
+                continue
             client.run(PREPARE.format(**job), seconds=60 + job["seconds"])
             for i in sorted(set().union(*(needed[name] for name in pending)) - set(lost)):
                 stopped, trouble[i], _ = client.run(cells[i])

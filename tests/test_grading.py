@@ -118,6 +118,27 @@ def test_a_submission_that_takes_too_long_altogether_is_stopped(tmp_path, monkey
     assert by_name(found)["ex5-ratio"][0] == "crash" and "stopped before this exercise" in by_name(found)["ex5-ratio"][1]
 
 
+def test_a_kernel_that_dies_while_starting_is_replaced(tmp_path):
+    """As when the kernels of two submissions take the same free port at the same moment: here the first two fail."""
+    path = notebook(tmp_path / "a.ipynb", IMPORTS, RATIO)
+    code = f"""
+import sys
+from mpqlib import grading
+real, starts = grading._client, []
+def client(job):
+    made = real(job)
+    starts.append(made)
+    if len(starts) <= int(sys.argv[1]):
+        made.create_kernel_manager().kernel_spec.argv[:] = [sys.executable, "-c", "raise SystemExit(1)"]
+    return made
+grading._client = client
+grading._work({{"notebook": {str(path)!r}, "names": ["ex5-ratio"], "seconds": 30, "memory_mb": 4096, "output_kb": 1000}})
+"""
+    said = {n: subprocess.run([sys.executable, "-c", code, str(n)], capture_output=True, text=True) for n in (2, 3)}
+    assert json.loads(said[2].stdout)["status"] == "correct", said[2].stderr
+    assert not said[3].stdout and "RuntimeError" in said[3].stderr
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM that can be caught")
 def test_sigterm_ends_grading_and_leaves_nothing(tmp_path):
     """Of three submissions two run when it comes; both are stopped, with what they started, and the third never begins."""
