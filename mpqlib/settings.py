@@ -165,7 +165,9 @@ TRIED = {
         "softq": {"target_network_rate": (0.01, 0.05, 0.2), "M": (30, 100)},
         "mpq": {"target_iterations": (0, 3)},
     },
-    BallInCupSparse.name: {"softq": {"target_network_rate": (0.01, 0.05, 0.2), "M": (30, 100)}},
+    BallInCupSparse.name: {
+        **{agent: {"horizon": (4, 32), "sigma": (0.5, 1.0, 2.0), "lam": (0.01, 0.05, 0.15, 0.5)} for agent in ("mppi", "mppi_true")},
+        "softq": {"target_network_rate": (0.01, 0.05, 0.2), "M": (30, 100)}},
     FetchPushBlock.name: {
         **{agent: {"horizon": (10, 64), "sigma": (0.6, 1.0), "lam": (0.001, 0.003, 0.01)} for agent in ("mppi", "mppi_true")},
         "softq": {"target_network_rate": (0.01, 0.05, 0.2), "M": (16, 64)}},
