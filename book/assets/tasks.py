@@ -16,7 +16,7 @@ from mpqlib.mpq import evaluate
 from mpqlib.report import StoredRuns
 from mpqlib.settings import SETTINGS
 
-STARTS = {"franka_drawer_open": 1}  # seed of the start state, where 0 shows little
+STARTS = {"ball_in_cup_sparse": 3, "franka_drawer_open": 1}  # seed of the start state, where 0 shows little
 
 mediapy.set_ffmpeg(imageio_ffmpeg.get_ffmpeg_exe())
 folder = data_dir() / "videos"
