@@ -16,7 +16,7 @@ from mpqlib.mpq import evaluate
 from mpqlib.report import StoredRuns
 from mpqlib.settings import SETTINGS
 
-STARTS = {"ball_in_cup_sparse": 3, "franka_drawer_open": 1}  # seed of the start state, where 0 shows little
+STARTS = {"ball_in_cup_sparse": 3, "franka_drawer_open": 1}  # seed of the start state, where the biased plan succeeds from 0
 
 mediapy.set_ffmpeg(imageio_ffmpeg.get_ffmpeg_exe())
 folder = data_dir() / "videos"
@@ -44,7 +44,7 @@ def planners(name):
 
 
 def learnt(name, seed=0):
-    """MPQ trained on the true system and in randomised simulation, from the first test start at which one of them fails."""
+    """MPQ trained on the true system and in randomised simulation, from the first test start at which only the second fails."""
     runs = StoredRuns(name)
     agents = [label("mpq", runs.settings.mpq.planner.horizon, data) for data in ("real", "dr")]
     tested = [runs.test(runs.planner(agent, seed), 100, seed) for agent in agents]
