@@ -211,11 +211,11 @@ def test_a_closed_loop_with_mujoco(js, root, q_file, agent, H):
     planner = MPPI(settings, TASK.simulator(), TASK.cost, double_q(q_file) if agent == "mpq" else None)
     history = list(receding_horizon(planner, TASK.true_system(), start[None], steps, Given(draws, worlds)))
     expected = np.array([one[3][0] for one in history])
-    found = js("const loop = new x.BallLoop(physics, d.setup, q, {lam: 0.15, horizon: d.H, samples: d.N, mass: 5, method: d.agent});"
+    found = js("const loop = new x.BallLoop(physics, d.setup, q, {lam: d.lam, horizon: d.H, samples: d.N, mass: 5, method: d.agent});"
                "const normals = d.draws.values(), worlds = d.worlds.flat().values();"
                "loop.random = {normals: () => Float64Array.from(normals.next().value), uniform: () => (worlds.next().value + 0.5) / 256};"
                "loop.state = d.start; return d.expected.map(() => loop.step())",
-               mujoco=mujoco_files(root), file=q_file, H=H, N=N, agent=agent, draws=draws, worlds=worlds, start=start, expected=expected)
+               mujoco=mujoco_files(root), file=q_file, H=H, N=N, lam=settings.lam, agent=agent, draws=draws, worlds=worlds, start=start, expected=expected)
     close([one["state"] for one in found], expected, atol=1e-8)  # a closed loop multiplies what differs
     close([one["action"] for one in found], [one[1][0] for one in history], atol=1e-8)
     close([one["cost"] for one in found], [one[2][0] for one in history])

@@ -105,7 +105,7 @@ def test_one_version(root, project, config):
     assert yaml.safe_load((root / "CITATION.cff").read_text())["version"] == version
     assert not re.match(r"v\d", tag) or tag == f"v{version}"
     for path in (root / "book").glob("*.ipynb"):
-        assert set(re.findall(r"git\+([^\s\"\\]+)", path.read_text())) == {f"{config['repository']['url']}@{tag}"}, path.name
+        assert set(re.findall(r"git\+(\w+:[^\s\"\\]+)", path.read_text())) == {f"{config['repository']['url']}@{tag}"}, path.name
 
 
 def test_retarget_changes_address_and_tag_everywhere(root, config, tmp_path, monkeypatch, capsys):
