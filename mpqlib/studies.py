@@ -1,6 +1,7 @@
 """What the explorers show and no run keeps: grids of cost over temperature, horizon and bias; a Q function along its training."""
 
 import json
+import time
 from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
@@ -16,7 +17,7 @@ from mpqlib.mppi import MPPI
 from mpqlib.mpq import MPQ, evaluate
 
 TEMPERATURES = (0.1, 0.3, 1.0, 3.0, 10.0)  # times the task's own
-COLUMNS = ["task", "agent", "lam", "horizon", "size", "seed", "episodes", "success", "cost", "commit"]
+COLUMNS = ["task", "agent", "lam", "horizon", "size", "seed", "episodes", "success", "cost", "cpu_s", "commit"]
 
 
 def grid(task: str = "pendulum_swingup", seed: int = 0, episodes: int = 20, jobs: int = 1,
@@ -35,7 +36,7 @@ def grid(task: str = "pendulum_swingup", seed: int = 0, episodes: int = 20, jobs
 
     Returns:
         The table: task, agent, lam (in the unit of cost), horizon, size (see `Task.moved`), seed, episodes,
-        mean success and cost, commit.
+        mean success and cost, CPU seconds of the cell, commit.
 
     Raises:
         ValueError: if the Q function of that seed is not stored, or episodes is below 1.
@@ -67,13 +68,14 @@ def grid(task: str = "pendulum_swingup", seed: int = 0, episodes: int = 20, jobs
 
 
 def _cell(name, stored, seed, episodes, agent, lam, horizon, size):
+    started = time.process_time()
     task = tasks.make(name).moved(size)
     planner = load_planner(task, stored) if agent == "mpq" else MPPI(task_settings(name).mppi, task.simulator(), task.cost)
     planner = MPPI(replace(planner.settings, lam=lam, horizon=horizon), planner.simulate, task.cost, planner.terminal_q)
     rng = np.random.default_rng([seed, 2])
     tested = evaluate(task, planner, task.true_system(), task.reset(episodes, rng), rng)
     return [name, agent, lam, horizon, size, seed, episodes, tested["success"].mean(), round(tested["cost"].mean(), 4),
-            provenance()["commit"]]
+            round(time.process_time() - started, 2), provenance()["commit"]]
 
 
 def landscape(seed: int = 1000, episodes: tuple[int, ...] = (0, 2, 5, 10, 20, 40, 60), out: Path = Path("data/explorers")) -> pd.DataFrame:
