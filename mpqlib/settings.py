@@ -29,7 +29,7 @@ class TaskSettings:
         softq_budget: SoftQLearning with MPQ's number of minibatches M per update.
         study_horizons: horizons at which MPQ and vanilla MPPI are run besides, for the study of the horizon.
         truths: where the true parameters lie (`Task.moved`) in the grids of cost, besides 1.
-        bias_study: whether the agents are run at those places, too, for the study of the bias.
+        bias_agents: which agents are run at those places, too, for the study of the bias.
         seeds: training seeds that the book reports, and study_seeds those of the studies.
         tuned: (agent, horizon) -> settings of vanilla MPPI that are better at this horizon than those above.
         budget: horizon -> samples with which vanilla MPPI takes as much CPU time per control step
@@ -46,7 +46,7 @@ class TaskSettings:
     softq_budget: MPQSettings | None = None
     study_horizons: tuple[int, ...] = ()
     truths: tuple[float, ...] = ()
-    bias_study: bool = True
+    bias_agents: tuple[str, ...] = ("mpq", "mppi", "mppi_true")
     seeds: tuple[int, ...] = tuple(range(5))
     study_seeds: tuple[int, ...] = tuple(range(3))
     tuned: Mapping[tuple[str, int], Mapping[str, float]] = field(default_factory=dict)
@@ -95,7 +95,7 @@ class TaskSettings:
         own = self.mpq.planner.horizon if self.mpq else None
         agents = [("mpq", own, "real"), ("mpq", own, "dr"), *(("mppi", h, "none") for h in self.horizons),
                   *(("mppi_true", h, "none") for h in self.true_horizons)]
-        return [*((*one, 1.0) for one in more), *((*one, truth) for truth in self.truths if self.bias_study for one in agents)]
+        return [*((*one, 1.0) for one in more), *((*one, truth) for truth in self.truths for one in agents if one[0] in self.bias_agents)]
 
 
 _PENDULUM = MPPISettings(horizon=8, samples=24, lam=0.15, sigma=2.0, gamma=0.95,
@@ -148,11 +148,12 @@ SETTINGS = {
                                        mppi_true=replace(_BALL, lam=0.01, sigma=2.0), true_horizons=(4, 32),
                                        tuned={("mppi", 4): {"lam": 0.15, "sigma": 2.0}, ("mppi_true", 4): {"lam": 0.15, "sigma": 1.0}}),
     FetchPushBlock.name: TaskSettings(mpq=_FETCH_MPQ, softq=_FETCH_SOFTQ, study_horizons=(1, 5, 20), study_seeds=(0, 1),
-                                      truths=(0.0, 0.25, 0.5, 1.25), bias_study=False,  # the paper asks Q1 on ball and drawer
+                                      truths=(0.0, 0.25, 0.5, 1.25), bias_agents=(),  # the paper asks Q1 on ball and drawer
                                       mppi=_FETCH, horizons=(10, 64), mppi_true=_FETCH, true_horizons=(10, 64),
                                       tuned={("mppi", 10): {"lam": 0.01}, ("mppi_true", 10): {"sigma": 0.6}}),
     FrankaDrawerOpen.name: TaskSettings(mpq=_FRANKA_MPQ, mpq_horizons=(10, 1), softq=_FRANKA_SOFTQ,
                                         study_horizons=(5, 20), truths=(0.0, 0.25, 0.5, 0.75), study_seeds=(0, 1),
+                                        bias_agents=("mpq",),
                                         mppi=_FRANKA, horizons=(10, 64),
                                         mppi_true=replace(_FRANKA, lam=0.005), true_horizons=(10, 64),
                                         tuned={("mppi", 10): {"sigma": 2.5}, ("mppi_true", 10): {"sigma": 1.5}}),
