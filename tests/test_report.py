@@ -107,7 +107,8 @@ def test_a_cost_in_the_wrong_order_turns_its_claims():
     found = verdicts(results, curves)
     assert {name for name, verdict in found.items() if verdict == "not reproduced"} >= {
         f"O1-same-{BALL}", f"O1-long-{BALL}", f"O2-{BALL}", "O2", f"O3-sooner-{BALL}"}
-    assert found["O1"] == found[f"figure1-{BALL}"] == "partly"  # a step still takes less time
+    assert found["O1"] == "partly"  # a step still takes less time
+    assert found[f"figure1-{BALL}"] == "partly"  # SoftQLearning still fails
 
 
 def test_too_few_seeds_say_nothing():
