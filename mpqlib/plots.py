@@ -152,18 +152,19 @@ def final_results(results, columns=("cost_mean", "success_mean")):
 def cost_against_time(results):
     """Test cost against CPU milliseconds per control step, one point per agent with its interval.
 
-    The horizons of one kind of MPPI are joined by a line.
+    The horizons of one kind of MPPI are joined by a line, and named where it costs most.
     """
     figure, axes = plt.subplots(figsize=(6.8, 4.2))
     labels = []
     for (agent, data), family in results.groupby(["agent", "data"]):
         key, points = meaning(agent, data), []
+        dearest = family.groupby("horizon")["cost_mean"].mean().idxmax()
         for horizon, group in family.groupby("horizon"):
             low, high = interval(group["cost_mean"])
             x, y = group["control_ms"].median(), group["cost_mean"].mean()
             axes.errorbar(x, y, [[y - low], [high - y]], fmt=MARKERS[key], color=COLOURS[key], capsize=2)
             points.append((x, y))
-            labels.append((x, y, agent_name(agent, horizon, data), COLOURS[key]))
+            labels.append((x, y, agent_name(agent, horizon, data) if horizon == dearest else f"H={horizon}", COLOURS[key]))
         axes.plot(*zip(*points), color=COLOURS[key], linestyle=DASHES[key], linewidth=0.8)
     axes.set(xlabel="CPU milliseconds per control step", ylabel="cost of a test episode")
     logarithmic(axes, "x")
