@@ -81,12 +81,20 @@ def test_labels_at_the_ends_do_not_overlap():
     assert all(below.y1 <= above.y0 + 1 for below, above in zip(boxes, boxes[1:]))
 
 
-@pytest.mark.parametrize("function", [plots.final_results, plots.cost_against_time])
-def test_result_figures_have_a_point_per_agent(function):
-    results, _ = tables()
-    figure = function(results)
-    labels = {text.get_text().strip() for text in [*figure.axes[0].get_yticklabels(), *figure.axes[0].texts]}
+def test_final_results_have_a_row_per_agent():
+    figure = plots.final_results(tables()[0])
+    labels = {text.get_text().strip() for text in figure.axes[0].get_yticklabels()}
     assert {plots.agent_name(*key) for key in SETTINGS[TASK.name].grid()} <= labels
+    drawn(figure)
+
+
+def test_cost_against_time_has_a_label_per_agent_and_names_each_family_once():
+    figure = plots.cost_against_time(tables()[0])
+    labels, agents = [text.get_text() for text in figure.axes[0].texts], SETTINGS[TASK.name].grid()
+    assert len(labels) == len(agents)
+    families = {(agent, data): [h for one, h, of in agents if (one, of) == (agent, data)] for agent, _, data in agents}
+    for (agent, data), horizons in families.items():
+        assert sum(plots.agent_name(agent, h, data) in labels for h in horizons) == 1
     drawn(figure)
 
 
