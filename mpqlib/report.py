@@ -214,7 +214,7 @@ def bias_curve(everything) -> pd.DataFrame:
     found = everything.rename(columns={"truth": "size", "success_mean": "success", "cost_mean": "cost"})
     several = found.groupby(KEYS)["size"].transform("nunique") > 1
     return found[several].sort_values([*KEYS, "size", "seed"])[
-        ["task", "size", "agent", "horizon", "data", "seed", "success", "cost"]]
+        ["task", "size", "agent", "horizon", "data", "seed", "success", "cost", "success_last", "cost_last"]]
 
 
 @dataclass(frozen=True)
