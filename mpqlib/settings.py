@@ -152,7 +152,7 @@ SETTINGS = {
                                       mppi=_FETCH, horizons=(10, 64), mppi_true=_FETCH, true_horizons=(10, 64),
                                       tuned={("mppi", 10): {"lam": 0.01}, ("mppi_true", 10): {"sigma": 0.6}}),
     FrankaDrawerOpen.name: TaskSettings(mpq=_FRANKA_MPQ, mpq_horizons=(10, 1), softq=_FRANKA_SOFTQ,
-                                        study_horizons=(5, 20), truths=(0.0, 0.25, 0.5, 0.75), study_seeds=(0, 1),
+                                        study_horizons=(5, 20), truths=(0.0, 0.5, 0.75, 1.25), study_seeds=(0, 1),
                                         bias_agents=("mpq",),
                                         mppi=_FRANKA, horizons=(10, 64),
                                         mppi_true=replace(_FRANKA, lam=0.005), true_horizons=(10, 64),
