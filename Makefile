@@ -88,7 +88,7 @@ lab: $(STAMP) ## open the notebooks in JupyterLab
 bench: $(STAMP) ## ratios of speed, side by side
 	$(PY) -m mpqlib bench
 
-runs: $(STAMP) ## regenerate all stored runs and tables, on all cores (days on two; goes on where it was stopped)
+runs: $(STAMP) ## regenerate all stored runs and tables, on all cores (some 16 hours on two; goes on where it was stopped)
 	$(PY) -m mpqlib sweep --task all --jobs=-1
 	$(PY) -m mpqlib sweep --task all --study --jobs=-1
 	for task in pendulum_swingup ball_in_cup_sparse fetch_push_block franka_drawer_open; do \
