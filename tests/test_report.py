@@ -138,8 +138,9 @@ def test_the_studies_have_their_tables(tmp_path):
     experiments.run("pendulum_swingup", "mppi", 1000, 24, test_episodes=2, out=tmp_path / "runs")
     report(tmp_path / "runs", tmp_path / "report")
     bias = pd.read_csv(tmp_path / "report" / "bias_curve.csv")
-    assert list(bias.columns) == ["task", "size", "agent", "horizon", "data", "seed", "success", "cost"]
+    assert list(bias.columns) == ["task", "size", "agent", "horizon", "data", "seed", "success", "cost", "success_last", "cost_last"]
     assert list(bias["size"]) == [1, 2] and set(bias.horizon) == {16} and bias.cost.nunique() == 2
+    assert (bias.cost_last == bias.cost).all()  # of a planner
     table = pd.read_csv(tmp_path / "report" / "horizon.csv")
     assert list(table.horizon) == [16, 24] and (table.minutes == 0).all() and (table.control_ms > 0).all()
     assert len(pd.read_csv(tmp_path / "report" / "results.csv")) == 2  # at the task's own truth
