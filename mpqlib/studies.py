@@ -75,7 +75,7 @@ def _cell(name, stored, seed, episodes, agent, lam, horizon, size):
     rng = np.random.default_rng([seed, 2])
     tested = evaluate(task, planner, task.true_system(), task.reset(episodes, rng), rng)
     return [name, agent, lam, horizon, size, seed, episodes, tested["success"].mean(), round(tested["cost"].mean(), 4),
-            round(time.process_time() - started, 2), provenance()["commit"]]
+            round(time.process_time() - started, 3), provenance()["commit"]]
 
 
 def landscape(seed: int = 1000, episodes: tuple[int, ...] = (0, 2, 5, 10, 20, 40, 60), out: Path = Path("data/explorers")) -> pd.DataFrame:

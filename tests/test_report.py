@@ -159,6 +159,8 @@ def test_what_only_the_study_has_is_not_reported(tmp_path):
 
 def test_each_claim_has_one_id_and_a_known_verdict():
     stored = json.loads((data_dir() / "report" / "claims.json").read_text())
+    whole = next(one for one in stored if one["id"] == "O1")
+    assert set(reports.OBSERVED["O1"]) <= set(whole["evidence"].replace(",", "").split()) & {one["id"] for one in stored}
     ids = [line["id"] for line in stored]
     assert len(set(ids)) == len(ids) and {line["verdict"] for line in stored} <= set(reports.VERDICTS)
     everything, curves = collect(data_dir() / "runs")
