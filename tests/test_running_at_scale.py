@@ -37,7 +37,7 @@ def test_every_option_on_the_page_exists(blocks, tmp_path):
 def test_the_commands_of_the_page_as_they_stand(blocks, tmp_path):
     scheduler, worker = (next(block for block in blocks if block.startswith(f"dask {name}")) for name in ("scheduler", "worker"))
     sweep = next(block for block in blocks if "--backend dask" in block)
-    out = tmp_path / "runs/pendulum_swingup"
+    out = tmp_path / "try/pendulum_swingup"
     started = []
     try:
         started += [shell(command, tmp_path, stderr=subprocess.DEVNULL) for command in (scheduler, worker, worker)]
