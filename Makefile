@@ -91,6 +91,7 @@ bench: $(STAMP) ## ratios of speed, side by side
 runs: $(STAMP) ## regenerate all stored runs and tables, on all cores (some 16 hours on two; goes on where it was stopped)
 	$(PY) -m mpqlib sweep --task all --jobs=-1
 	$(PY) -m mpqlib sweep --task all --study --jobs=-1
+	$(PY) -m mpqlib sweep --task franka_drawer_open --study --seeds 2 --agents mpq-h10-real-truth1.25 mpq-h10-dr-truth1.25 --jobs=-1
 	for task in pendulum_swingup ball_in_cup_sparse fetch_push_block franka_drawer_open; do \
 	  $(PY) -m mpqlib grid --task $$task --jobs=-1 || exit 1; done
 	$(PY) -m mpqlib report
