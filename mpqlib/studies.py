@@ -20,7 +20,7 @@ TEMPERATURES = (0.1, 0.3, 1.0, 3.0, 10.0)  # times the task's own
 COLUMNS = ["task", "agent", "lam", "horizon", "size", "seed", "episodes", "success", "cost", "cpu_s", "commit"]
 
 
-def grid(task: str = "pendulum_swingup", seed: int = 0, episodes: int = 20, jobs: int = 1,
+def grid(task: str = "pendulum_swingup", seed: int = 0, episodes: int = 10, jobs: int = 1,
          runs: Path = Path("data/runs"), out: Path = Path("data/report")) -> pd.DataFrame:
     """Test MPPI and MPQ at each temperature, horizon and place of the truth; cells that are there are kept.
 
