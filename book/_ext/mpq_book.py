@@ -75,6 +75,13 @@ def clean_document(app, doctree):
     # sphinx-exercise gives every exercise of a page the id "exercise-content"; numfig needs one, HTML different ones.
     for number, section in enumerate(doctree.findall(nodes.section)):
         section["ids"] = [f"{i}-{number}" if i in ("exercise-content", "solution-content") else i for i in section["ids"]]
+    # A browser would break the line between a formula and the comma after it.
+    for formula in list(doctree.findall(nodes.math)):
+        after = formula.next_node(descend=False, siblings=True)
+        marks = isinstance(after, nodes.Text) and re.match(r"[.,;:?!)\]]+", after)
+        if marks:
+            formula.parent.replace(formula, nodes.inline("", "", formula.deepcopy(), nodes.Text(marks[0]), classes=["together"]))
+            after.parent.replace(after, nodes.Text(after[marks.end():]))
     # Live figures are custom elements; stored widget state would put a copy of their code on the page.
     for metadata in getattr(app.env, "nb_metadata", {}).values():
         metadata.get("js_files", {}).pop("ipywidgets_state", None)

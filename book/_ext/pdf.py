@@ -96,7 +96,7 @@ def assemble(html, toc):
             if script.get("src"):
                 script["src"] = HOST + script["src"] if not urlsplit(script["src"]).scheme else script["src"]
             document.head.append(script)
-    document.head.append(document.new_tag("script", attrs={"src": HOST + "_static/print.js"}))
+    document.head.append(document.new_tag("script", attrs={"src": HOST + "_static/equations.js"}))
     style = ["@page :first { @bottom-right { content: none } }"]
     for page in pages:
         style.append(f'#{place(page)} {{ page: p{pages.index(page)} }} @page p{pages.index(page)} '

@@ -99,6 +99,12 @@ def test_page_fits_a_phone(visit, name):
         [`${document.documentElement.scrollWidth} px`, ...[...document.querySelectorAll('article *')]
             .filter(e => e.getBoundingClientRect().right > 390).slice(0, 5).map(e => e.outerHTML.slice(0, 120))]""")
     assert too_wide == []
+    cut = page.evaluate("""() => {
+        const beyond = e => e.getBoundingClientRect().right - (e.closest('p, li, dd, div.math')?.getBoundingClientRect().right ?? innerWidth);
+        return [...document.querySelectorAll('article mjx-container')].filter(e => !e.closest('table') && (e.scrollWidth > e.clientWidth + 1 || beyond(e) > 2))
+            .map(e => e.closest('p, li, dd, div.math').innerText.replace(/\\s+/g, ' ').slice(0, 120));
+    }""")
+    assert cut == [], "formulas that end beyond the screen"
 
 
 @pytest.mark.browser

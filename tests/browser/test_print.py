@@ -13,7 +13,7 @@ from pypdf import PdfReader
 
 PAGES = toc_pages(house.ROOT)
 CHAPTERS = [page for page in PAGES if page[:2].isdigit()]
-PAPER = 640  # px of text, as book/assets/print.js assumes
+PAPER = 640  # px of text, as book/assets/equations.js assumes
 pytestmark = pytest.mark.browser
 
 
