@@ -270,13 +270,13 @@ class Evidence:
         return found.groupby("seed")[column].mean()
 
 
-def judge(values, limit, above=True) -> tuple[float, tuple[float, float], str]:
-    """Mean over seeds, its interval, and whether it lies on the claimed side of the limit.
+def judge(values, limit, above=True, limits=(-np.inf, np.inf)) -> tuple[float, tuple[float, float], str]:
+    """Mean over seeds, its interval (cut to the `limits` of a value), and whether it lies on the claimed side of the limit.
 
     Reproduced if the whole interval does, not reproduced if none of it does, partly if it holds the limit.
     """
     values = np.asarray(values, float)
-    low, high = interval(values)
+    low, high = interval(values, limits=limits)
     if not above:
         good, bad = high <= limit, low > limit
     else:
@@ -299,6 +299,7 @@ class Rule:
         rule: what is measured, and the side of the limit that is claimed, in words.
         measure: Evidence -> one value per training seed; KeyError where there are no such runs.
         limit, above: the limit, and whether the claimed side is above it.
+        limits: of a value; a rate lies between 0 and 1.
     """
 
     id: str
@@ -308,6 +309,7 @@ class Rule:
     measure: Callable  # Evidence -> values over seeds
     limit: float = 0.0
     above: bool = True
+    limits: tuple[float, float] = (-np.inf, np.inf)
 
 
 FEW = 0.1  # "a few training episodes": this share of the training
@@ -355,7 +357,7 @@ def rules() -> list[Rule]:
                   lambda e, mpq=mpq, soft=soft: e.of(*soft, "success_last") - e.of(*mpq, "success_last") / 2, 0.0, False),
             Rule(f"O3-minutes-{task}", "MPQ does well within a few minutes of interaction with the true system.", "well",
                   f"test success after at most {MINUTES:g} minutes; at least 0.5",
-                  lambda e, mpq=mpq, soon=soon: e.at(*mpq, "test_success", soon), 0.5)]
+                  lambda e, mpq=mpq, soon=soon: e.at(*mpq, "test_success", soon), 0.5, limits=(0, 1))]
 
     fetch, franka = "fetch_push_block", "franka_drawer_open"
     rules += [
@@ -391,7 +393,7 @@ def claims(results, curves) -> list[Verdict]:
             continue
         if len(values) < SEEDS:
             continue
-        ours, (low, high), verdict = judge(values, rule.limit, rule.above)
+        ours, (low, high), verdict = judge(values, rule.limit, rule.above, rule.limits)
         ledger.append(Verdict(rule.id, rule.claim, rule.paper, round(ours, 4), (round(low, 4), round(high, 4)), verdict,
                               f"{rule.rule}; {len(values)} training seeds"))
     return [*ledger, *_table_rows(results), *_panels(ledger)]

@@ -25,7 +25,7 @@ def shell(command, folder, **more):
 
 def test_every_option_on_the_page_exists(blocks, tmp_path):
     options = {}
-    for command in re.findall(r"^(python -m mpqlib \w+|dask \w+) (.*)$", "".join(blocks), re.M):
+    for command in re.findall(r"^(python -m mpqlib \w+|dask \w+) (.*)$", "".join(blocks).replace("\\\n", ""), re.M):
         options.setdefault(command[0], set()).update(re.findall(r"(--[\w-]+)", command[1]))
     assert set(options) == {"python -m mpqlib sweep", "python -m mpqlib report", "dask scheduler", "dask worker"}
     for command, wanted in options.items():

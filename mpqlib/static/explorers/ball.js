@@ -322,7 +322,7 @@ drawBall.count = 0;
 explorer("ball", (host, store) => {
   const title = "Ball in cup with MuJoCo in the page: MPPI and MPQ with a ball that the model thinks is too heavy";
   const inBook = host.tagName.toLowerCase() === "mpq-ball";
-  const recorded = "The recording shows five seconds of MPPI with H = 32, with the true model on the left and the biased one on the right.";
+  const recorded = "The recording shows an episode of MPPI with H = 32, three seconds slowed down to five, with the true model on the left and the biased one on the right.";
   const video = html("video", { src: inBook ? besideBall("ball_in_cup_sparse.mp4") : "", poster: inBook ? besideBall("ball_in_cup_sparse.png") : "" });
   for (const [name, value] of Object.entries({ controls: "", muted: "", playsinline: "", preload: "none", width: 540, height: 300, "aria-label": recorded })) {
     video.setAttribute(name, value);

@@ -24,7 +24,7 @@ explorer("boltzmann", (host, store) => {
         x: { range: [0, samples], label: "samples, cheapest first" }, y: { range: [0, highest * 1.05], label: "cost S, and its free energy" } });
       costs.forEach((s, i) => left.bar(i + 0.12, i + 0.88, 0, s, COLOURS.prior, { "fill-opacity": 0.55 }));
       left.line([0, samples], [freeEnergy, freeEnergy], COLOURS.mpq);
-      left.line([0, samples], [exact, exact], COLOURS.true, { "stroke-dasharray": "7 4" });
+      left.line([0, samples], [exact, exact], COLOURS.true, { "stroke-width": 4, "stroke-dasharray": "8 12" });
       const right = axes(drawing, boxes[1], {
         x: { range: [0, samples], label: "the same samples" }, y: { range: [0, Math.max(1.05 * weights[0], 0.02)], label: "weight w" } });
       weights.forEach((w, i) => right.bar(i + 0.12, i + 0.88, 0, w, COLOURS.mpq));

@@ -21,11 +21,14 @@ const STYLE = `
 .mpq-x .agents label { display: flex; gap: 0.4rem; }
 .mpq-x input[type=checkbox] { width: 24px; height: 24px; margin: 0; accent-color: var(--mpq-mpq, #0072b2); }
 .mpq-x summary { cursor: pointer; margin-top: 0.5rem; }
-.mpq-x .scroll { overflow: auto; max-height: 22rem; }
+.mpq-x .scroll { --page: var(--pst-color-background, var(--jp-layout-color0, Canvas)); overflow: auto; max-height: 22rem; background:
+  linear-gradient(transparent, var(--page) 1.5rem) 0 100% / 100% 2rem no-repeat local,
+  linear-gradient(transparent, color-mix(in srgb, currentColor 40%, transparent)) 0 100% / 100% 0.7rem no-repeat scroll; }
 .mpq-x table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 0.3rem 0; }
 .mpq-x :is(th, td) { text-align: left; padding: 0.1rem 1rem 0.1rem 0; background: none; color: inherit; }
 .mpq-x p { margin: 0.5rem 0 0; }
 .mpq-x .readout { min-height: 2.9em; font-variant-numeric: tabular-nums; }
+.mpq-x:is([data-phase=video], [data-phase=loading], [data-phase=failed]) .readout { min-height: 2.9em !important; }
 .mpq-x .note { border-left: 0.25rem solid var(--mpq-biased, #d55e00); padding-left: 0.6rem; }
 .mpq-x .note:empty { display: none; }
 @media print { .mpq-x .controls, .mpq-x .buttons { display: none; } }
@@ -63,11 +66,11 @@ export function ticks(low, high, n = 5) {
   return found;
 }
 
-/** A short number for a label. */
+/** A short number for a label: so many digits, and never fewer than a whole number has. */
 export function show(value, digits = 3) {
   if (!Number.isFinite(value)) return "–";
   const minus = (text) => text.replace("-", "−");
-  if (value === 0 || (Math.abs(value) >= 1e-4 && Math.abs(value) < 1e5)) return minus(String(+value.toPrecision(digits)));
+  if (value === 0 || (Math.abs(value) >= 1e-4 && Math.abs(value) < 1e5)) return minus(String(Math.abs(value) >= 100 ? Math.round(value) : +value.toPrecision(digits)));
   const [number, power] = value.toExponential(1).split("e");
   return `${minus(number)} · 10${Array.from(String(+power), (sign) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(sign)]).join("")}`;
 }

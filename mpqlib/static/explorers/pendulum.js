@@ -32,13 +32,13 @@ explorer("pendulum", (host, store) => {
     mpq: { name: "MPQ", what: "learnt Q at the end", colour: COLOURS.mpq, dash: {} } };
   const degrees = ([theta]) => Math.abs(pendulum.angle(theta)) * 180 / Math.PI;
   const auto = store.get("autoplay");
-  let seed = 1, key = "", pair = null, computed = 0, head = 0, playing = false, again = auto !== undefined && auto !== false, rest = 0, second = -1;
+  let seed = 1, key = "", pair = null, computed = 0, head = 0, playing = false, again = auto !== undefined && auto !== false, rest = 0, quarter = -1;
   let parts = null, fanAt = "", api = null, loop = null;
   const runs = () => Object.entries(pair).filter(([, episode]) => episode);
 
   function begin() {
     pair = pendulumPair(api.values, seed, api.loaded ?? null);
-    [computed, head, rest, second, fanAt] = [0, 0, 0, -1, ""];
+    [computed, head, rest, quarter, fanAt] = [0, 0, 0, -1, ""];
     loop.start();
   }
 
@@ -62,7 +62,7 @@ explorer("pendulum", (host, store) => {
       api.give({ cost_mppi: mppi.cost, success_mppi: mppi.success, ...(mpq && { cost_mpq: mpq.cost, success_mpq: mpq.success }) });
       if (!playing) { head = STEPS; api.refresh(); }
     }
-    if (playing && Math.floor(head * pendulum.dt) !== second) api.refresh(); // the readout, once a second
+    if (playing && Math.floor(4 * head * pendulum.dt) !== quarter) api.refresh(); // the readout, every quarter of a second
     if (playing && head >= STEPS) {
       rest += seconds;
       if (!again) { playing = false; api.refresh(); }
@@ -156,7 +156,7 @@ explorer("pendulum", (host, store) => {
         playing = !playing && !api.reduced;
         again &&= playing;
         if (api.reduced) head = computed;
-        else if (playing && head >= computed) [head, rest, second] = [0, 0, -1];
+        else if (playing && head >= computed) [head, rest, quarter] = [0, 0, -1];
         loop.start();
       } },
       { label: "Step", press() { playing = again = false; head = Math.min(head >= STEPS ? 1 : Math.floor(head) + 1, computed); } },
@@ -178,7 +178,7 @@ explorer("pendulum", (host, store) => {
     draw(drawing, values) {
       const wanted = JSON.stringify([values, seed, Boolean(api.loaded)]);
       if (wanted !== key) { key = wanted; begin(); }
-      if (playing) second = Math.floor(head * pendulum.dt);
+      if (playing) quarter = Math.floor(4 * head * pendulum.dt);
       api.root.querySelector(".readout").setAttribute("aria-live", playing ? "off" : "polite");
       const wide = !api.narrow, r = wide ? 74 : 54;
       const boxes = wide ? [[352, 26, 356, 168], [352, 242, 356, 110]] : [[44, 206, 346, 112], [44, 366, 346, 80]];

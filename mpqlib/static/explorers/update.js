@@ -91,7 +91,7 @@ explorer("update", (host, store) => {
 
       const before = plan.before.cost, after = plan.after.cost;
       api.give({ ess: plan.ess, free_energy: plan.freeEnergy, cost_before: before, cost_after: after, iterations: done });
-      return `After ${done} iteration${done === 1 ? "" : "s"}: executing the old mean (grey, dotted) for ${show(H * dt)} s costs ${show(before)}, `
+      return `After ${done} iteration${done === 1 ? "" : "s"}, the next one drawn: executing the old mean (grey, dotted) for ${show(H * dt)} s costs ${show(before)}, `
         + `the new one (green, dashed) ${show(after)}. λ / std(S) is ${show(lam / deviation(plan.costs), 2)}; `
         + `effective sample size ${plan.ess.toFixed(1)} of ${N}; free energy ${show(plan.freeEnergy)}${values.control_cost === "yes" ? "" : ", of a prior around the old mean"}.`;
     },
