@@ -113,7 +113,7 @@ explorer("results", (host, store) => {
       const every = grid.flatMap((g) => g.cells.map((c) => c[measure]));
       return { all: grid, head: ["agent", "λ", "H", "place of the truth", MEASURES[measure]], none: "The grid is not stored for this task yet.",
         rows: (shown) => shown.flatMap((g) => g.cells.map((c) => [g.name, show(c.lam), c.horizon, show(c.size), show(c[measure])])),
-        note: `Rows are temperatures, columns horizons; one picture for each place of the truth, 0 in the centre of the model's distribution, 1 where the task has it. Values go from ${show(Math.min(...every))} to ${show(Math.max(...every))}, bright is good; the best of a picture, where there is one, is framed. `,
+        note: `Rows are temperatures, columns horizons; one picture for each place of the truth, 0 in the centre of the model's distribution, 1 where the task has it. Values go from ${show(Math.min(...every))} to ${show(Math.max(...every))}, bright is good; the best of a picture, where there is one, is framed. MPQ's Q function was learnt at place 1. `,
         draw(shown) {
           const cells = shown.flatMap((g) => g.cells), values = cells.map((c) => c[measure]), low = Math.min(...values), high = Math.max(...values);
           const sizes = [...new Set(cells.map((c) => c.size))].sort((a, b) => a - b), across = sizes.length;
