@@ -304,7 +304,7 @@ def kl_times(factor):
 WRONG_05 = {
     "the sum of costs to H-1, the last step counted twice":
         lambda m, s, Q, joint, H: right_05(m, s, Q, joint, H) + joint @ last_cost_too(m, s, H),
-    "the first cost in place of all (the index l lost), as printed after Eq. 6": first_cost_repeated,
+    "the first cost in place of all (its time index lost), as printed after Eq. 6": first_cost_repeated,
     "the log ratio subtracted": kl_times(lambda m: -m.lam),
     "the temperature left out": kl_times(lambda m: 1.0),
     "marginals in place of conditionals in the log ratio": marginals_only,
