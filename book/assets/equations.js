@@ -16,9 +16,10 @@
       const paper = row.closest(".admonition, li, dd, td") ? 0.9 * PAPER : PAPER;
       row.style.setProperty("--shrink", Math.min(1, paper / (em * FONT * SCALE)).toFixed(3));
       const least = em - (numbered ? parseFloat(row.querySelector("mjx-table").style.marginLeft) || 0 : 0);
+      // Smaller letters are not quite smaller in proportion: two per cent to spare.
       const fit = parent.clientWidth / (least * parseFloat(getComputedStyle(parent).fontSize) * SCALE);
       row.style.setProperty("--least", `${least.toFixed(3)}em`);
-      row.style.setProperty("--fit", Math.max(LEAST, Math.min(1, Math.floor(1000 * fit) / 1000)));
+      row.style.setProperty("--fit", Math.max(LEAST, Math.min(1, Math.floor(980 * fit) / 1000)));
     }
   };
 
