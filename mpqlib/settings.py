@@ -125,7 +125,7 @@ _FRANKA_MPQ = MPQSettings(planner=replace(_FRANKA, horizon=10, lam=0.1, sigma=1.
                           T=FrankaDrawerOpen.episode_steps, N_update=2, M=8, target_iterations=1, target_samples=32, epochs=6,
                           value_range=(0.0, 60.0), output_scale=5.0, warm_start_targets=True, exploration=0.6,
                           final_learning_rate=1e-4, average_rate=0.002, validate_every=20, curve_episodes=10)
-_FRANKA_SOFTQ = replace(_FRANKA_MPQ, planner=replace(_FRANKA_MPQ.planner, horizon=1), target_network_rate=0.05, M=32)
+_FRANKA_SOFTQ = replace(_FRANKA_MPQ, planner=replace(_FRANKA_MPQ.planner, horizon=1), target_network_rate=0.2, M=512)
 
 SETTINGS = {
     PendulumSwingup.name: TaskSettings(
