@@ -347,7 +347,7 @@ def rules() -> list[Rule]:
                   "ratio of test costs averaged along training, MPQ to SoftQLearning; below 1",
                   lambda e, mpq=mpq, soft=soft: e.along(*mpq, "test_cost") / e.along(*soft, "test_cost"), 1.0, False),
             Rule(f"hours-{task}", "Training takes only a few hours.", "a few hours",
-                  f"CPU hours of one training run of MPQ on one core of this machine; below {HOURS:g}",
+                  f"CPU hours of one training run of MPQ on one core; below {HOURS:g}",
                   lambda e, mpq=mpq: e.of(*mpq, "train_cpu_s") / 3600, HOURS, False)]
         if task == "pendulum_swingup":
             continue
