@@ -176,12 +176,12 @@ TRIED = {
     },
     BallInCupSparse.name: {
         **{agent: {"horizon": (4, 32), "sigma": (0.5, 1.0, 2.0, 4.0), "lam": (0.01, 0.05, 0.15, 0.5)} for agent in ("mppi", "mppi_true")},
-        "softq": {"target_network_rate": (0.01, 0.05, 0.2), "M": (30, 100)}},
+        "softq": {"target_network_rate": (0.01, 0.05, 0.2), "M": (30, 100, 300)}},
     FetchPushBlock.name: {
-        **{agent: {"horizon": (10, 64), "sigma": (0.6, 1.0), "lam": (0.001, 0.003, 0.01)} for agent in ("mppi", "mppi_true")},
+        **{agent: {"horizon": (10, 64), "sigma": (0.6, 1.0, 1.5), "lam": (0.0003, 0.001, 0.003, 0.01)} for agent in ("mppi", "mppi_true")},
         "softq": {"target_network_rate": (0.01, 0.05, 0.2), "M": (16, 64)}},
     FrankaDrawerOpen.name: {
-        **{agent: {"horizon": (10, 64), "sigma": (0.6, 1.5, 2.5, 4.0), "lam": (0.005, 0.02, 0.1)} for agent in ("mppi", "mppi_true")},
+        **{agent: {"horizon": (10, 64), "sigma": (0.6, 1.5, 2.5, 4.0), "lam": (0.001, 0.005, 0.02, 0.1)} for agent in ("mppi", "mppi_true")},
         "softq": {"target_network_rate": (0.01, 0.05, 0.2), "M": (8, 32, 128, 512)}},
 }
 DEVELOPMENT_SEEDS = {PendulumSwingup.name: (1000, 1001), BallInCupSparse.name: (1000,),
