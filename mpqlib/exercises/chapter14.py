@@ -9,6 +9,17 @@ def _advantage(gamma, H):
     return (gamma - gamma**H) / (1 - gamma**H)
 
 
+def _wrong(c_bar, P_bar, c, P, V, gamma, size=np.abs, discount=1, steps=lambda gamma: 1 / (1 - gamma)):
+    delta = size(c_bar - c + gamma**discount * (P_bar - P) @ V).max()
+    return delta, delta * steps(gamma)
+
+
+def _worlds(states, actions, gamma, seed):
+    rng = np.random.default_rng(seed)
+    (c_bar, P_bar), (c, P) = ((rng.uniform(0, 1, (states, actions)), rng.dirichlet(np.ones(states), (states, actions))) for _ in range(2))
+    return c_bar, P_bar, c, P, rng.uniform(0, 10, states), gamma
+
+
 def _step(a, m1, m2, mean=lambda m1, m2: np.log(m2 / m1) / (m2 - m1), root=np.sqrt):
     first = np.log(m2 / m1) / (m2 - m1)
     return a * mean(m1, m2), abs(a) * root(1 / (m1 * m2) - first**2)
@@ -26,6 +37,20 @@ EXERCISES = (
                 lambda gamma, H: (1 - gamma ** (H - 1)) / (1 - gamma**H),
             "That is the other way round, randomised data over real data, and infinite at H = 1.":
                 lambda gamma, H: (1 - gamma**H) / (gamma - gamma**H) if H > 1 else np.inf,
+        },
+    ),
+    Exercise(
+        name="ex14-delta",
+        reference=_wrong,
+        inputs=(_worlds(3, 2, 0.9, seed=0), _worlds(5, 3, 0.95, seed=1), _worlds(4, 2, 0.5, seed=2)),
+        mistakes={
+            "The absolute value is missing: the average world may also be too cheap.":
+                lambda *of: _wrong(*of, size=lambda x: x),
+            "The next states' values count with a factor gamma.": lambda *of: _wrong(*of, discount=0),
+            "The second is the error of one step discounted once; it is made at every step, a geometric series.":
+                lambda *of: _wrong(*of, steps=lambda gamma: gamma),
+            "The costs differ, too: their difference belongs inside the absolute value.":
+                lambda c_bar, P_bar, c, P, V, gamma: _wrong(c, P_bar, c, P, V, gamma),
         },
     ),
     Exercise(
