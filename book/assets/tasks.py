@@ -44,11 +44,13 @@ def planners(name):
 
 
 def learnt(name, seed=0):
-    """MPQ trained on the true system and in randomised simulation, from the first test start at which only the second fails."""
+    """MPQ trained on the true system and in randomised simulation, from the first test start at which only the second fails, if there is one."""
     runs = StoredRuns(name)
     agents = [label("mpq", runs.settings.mpq.planner.horizon, data) for data in ("real", "dr")]
     tested = [runs.test(runs.planner(agent, seed), 100, seed) for agent in agents]
     apart = tested[0]["success"] & ~tested[1]["success"]
+    if not apart.any():
+        return print(name, "the second never fails alone")
     episode = int(apart.argmax())
     print(name, dict(zip(agents, (found["success"].mean() for found in tested))), "episode", episode)
     write(f"{name}_mpq", runs.task, {(which, runs.names[agent]): found["states"][episode]
