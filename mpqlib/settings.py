@@ -110,7 +110,7 @@ _BALL_MPQ = MPQSettings(planner=replace(_BALL, horizon=4, beta=0.8, gamma=0.95, 
                         T=BallInCupSparse.episode_steps, N_update=2, target_iterations=1, target_samples=16, epochs=6,
                         value_range=(0.0, 20.0), exploration=1.5, final_learning_rate=1e-4,
                         validate_every=25, curve_episodes=25)
-_BALL_SOFTQ = replace(_BALL_MPQ, planner=replace(_BALL_MPQ.planner, horizon=1), target_network_rate=0.2, M=100)
+_BALL_SOFTQ = replace(_BALL_MPQ, planner=replace(_BALL_MPQ.planner, horizon=1), target_network_rate=0.05, M=300)
 
 _FETCH = MPPISettings(horizon=64, samples=32, lam=0.001, sigma=1.0, beta=0.8,
                       action_low=FetchPushBlock.action_low, action_high=FetchPushBlock.action_high)
@@ -178,10 +178,10 @@ TRIED = {
         **{agent: {"horizon": (4, 32), "sigma": (0.5, 1.0, 2.0, 4.0), "lam": (0.01, 0.05, 0.15, 0.5)} for agent in ("mppi", "mppi_true")},
         "softq": {"target_network_rate": (0.01, 0.05, 0.2), "M": (30, 100, 300)}},
     FetchPushBlock.name: {
-        **{agent: {"horizon": (10, 64), "sigma": (0.6, 1.0, 1.5), "lam": (0.0003, 0.001, 0.003, 0.01)} for agent in ("mppi", "mppi_true")},
+        **{agent: {"horizon": (10, 64), "sigma": (0.6, 1.0), "lam": (0.001, 0.003, 0.01)} for agent in ("mppi", "mppi_true")},
         "softq": {"target_network_rate": (0.01, 0.05, 0.2), "M": (16, 64)}},
     FrankaDrawerOpen.name: {
-        **{agent: {"horizon": (10, 64), "sigma": (0.6, 1.5, 2.5, 4.0), "lam": (0.001, 0.005, 0.02, 0.1)} for agent in ("mppi", "mppi_true")},
+        **{agent: {"horizon": (10, 64), "sigma": (0.6, 1.5, 2.5, 4.0), "lam": (0.005, 0.02, 0.1)} for agent in ("mppi", "mppi_true")},
         "softq": {"target_network_rate": (0.01, 0.05, 0.2), "M": (8, 32, 128, 512)}},
 }
 DEVELOPMENT_SEEDS = {PendulumSwingup.name: (1000, 1001), BallInCupSparse.name: (1000,),
