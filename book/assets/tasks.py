@@ -50,7 +50,8 @@ def learnt(name, seed=0):
     tested = [runs.test(runs.planner(agent, seed), 100, seed) for agent in agents]
     apart = tested[0]["success"] & ~tested[1]["success"]
     if not apart.any():
-        return print(name, "the second never fails alone")
+        print(name, "the second never fails alone")
+        return
     episode = int(apart.argmax())
     print(name, dict(zip(agents, (found["success"].mean() for found in tested))), "episode", episode)
     write(f"{name}_mpq", runs.task, {(which, runs.names[agent]): found["states"][episode]
