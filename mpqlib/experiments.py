@@ -333,7 +333,7 @@ def _workers(backend, address, jobs):
         try:
             from distributed import Client
         except ModuleNotFoundError:
-            raise ValueError("dask.distributed is not installed; `pip install 'mpqlib[dask]'` brings it") from None
+            raise ValueError("dask.distributed is not installed; `pip install '.[dask]'` in a clone of the book brings it") from None
         if not address:
             raise ValueError("address is ''; with the backend dask it must be that of a scheduler, such as tcp://10.0.0.1:8786")
         with Client(address, timeout="10s"), joblib.parallel_config(backend="dask", scheduler_host=address):
