@@ -87,6 +87,7 @@ lab: $(STAMP) ## open the notebooks in JupyterLab
 
 bench: $(STAMP) ## ratios of speed, side by side
 	$(PY) -m mpqlib bench
+	$(PY) -m mpqlib control-steps
 
 runs: $(STAMP) ## regenerate all stored runs and tables, on all cores (some 16 hours on two; goes on where it was stopped)
 	$(PY) -m mpqlib sweep --task all --jobs=-1

@@ -1,4 +1,4 @@
-"""Command line: python -m mpqlib run | sweep | evaluate | report | grid | landscape | develop | bench | grade, each with --help."""
+"""Command line: python -m mpqlib run | sweep | evaluate | report | grid | landscape | develop | bench | control-steps | grade, each with --help."""
 
 import sys
 
@@ -8,7 +8,7 @@ from mpqlib import benchmarks, experiments, grading, report, studies
 
 COMMANDS = {"run": experiments.run, "sweep": experiments.sweep, "evaluate": experiments.evaluate_file,
             "report": report.report, "grid": studies.grid, "landscape": studies.landscape,
-            "develop": experiments.develop, "bench": benchmarks.bench, "grade": grading.grade}
+            "develop": experiments.develop, "bench": benchmarks.bench, "control-steps": benchmarks.control_steps, "grade": grading.grade}
 
 
 def main(arguments=None) -> int:

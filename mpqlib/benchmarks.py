@@ -14,13 +14,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from mpqlib import tasks
-from mpqlib.experiments import provenance
+from mpqlib.experiments import control_ms, provenance
 from mpqlib.mppi import MPPI
 from mpqlib.mpq import MPQ
 from mpqlib.qfunction import QFunction
 from mpqlib.randomization import Uniform
+from mpqlib.report import StoredRuns
 from mpqlib.rollout import MujocoSimulator, import_mujoco
 from mpqlib.settings import SETTINGS
 
@@ -69,6 +71,41 @@ def bench(out: Path = Path("data/benchmarks/planner.json"), rounds: int = 15, ju
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     Path(out).write_text(json.dumps(result, indent=1) + "\n")
     return result
+
+
+def control_steps(out: Path = Path("data/benchmarks/control_steps.csv"), data: Path | None = None, rounds: int = 9) -> pd.DataFrame:
+    """Time a control step of every agent that has stored runs, in turns.
+
+    The runs themselves come from machines of different speed; these times can be compared.
+
+    Args:
+        out: file to write.
+        data: folder with runs/ and report/; none for the book's own.
+        rounds: turns of each agent; the medians over them are kept.
+
+    Returns:
+        One row per task, agent, horizon and data: control_ms, the CPU milliseconds of a control step (a plan from
+        one state; of those that learnt with the Q function of seed 0), processor, commit.
+
+    Raises:
+        ValueError: if rounds is below 1.
+    """
+    if rounds < 1:
+        raise ValueError(f"rounds is {rounds}; it must be >= 1")
+    rows = []
+    for name in SETTINGS:
+        runs = StoredRuns(name, data, studies=True)
+        agents = runs.results.drop_duplicates("label").set_index("label")[["agent", "horizon", "data"]]
+        planners = {one: runs.planner(one) for one in agents.index}
+        times = pd.DataFrame([{one: control_ms(runs.task, planner, STEPS) for one, planner in planners.items()}
+                              for _ in range(rounds)])
+        rows.append(agents.assign(control_ms=times.median().round(4)).reset_index(drop=True).assign(task=name))
+    found = provenance()
+    table = pd.concat(rows)[["task", "agent", "horizon", "data", "control_ms"]].assign(
+        processor=found["machine"]["processor"], commit=found["commit"])
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(out, index=False)
+    return table
 
 
 def _row(task, N, H, threads, peer, ours, theirs, rounds, ratio=lambda ours, theirs: theirs / ours, steps=STEPS) -> dict:

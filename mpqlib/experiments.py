@@ -147,13 +147,17 @@ def _test(task, planner, seed, episodes) -> dict:
 
 
 def _run_planner(what, task, settings: MPPISettings, folder) -> dict:
-    model = task.true_model() if what["agent"] == "mppi_true" else task.simulator()
-    planner = MPPI(settings, model, task.cost)
+    planner = vanilla_planner(task, what["agent"], settings)
     started = time.process_time()
     tested = _test(task, planner, what["seed"], what["test_episodes"])
     return _finish(folder, what, {"train_episodes": 0, "best": tested, "last": tested,
                                   "cpu_s": {"train": 0.0, "test": time.process_time() - started}},
                    task, planner)
+
+
+def vanilla_planner(task, agent: str, settings: MPPISettings) -> MPPI:
+    """MPPI without a Q function, on the biased simulator (mppi, mppi_budget) or the true dynamics (mppi_true)."""
+    return MPPI(settings, task.true_model() if agent == "mppi_true" else task.simulator(), task.cost)
 
 
 def _run_tested(what, task, settings: MPQSettings, folder, trained) -> dict:
@@ -416,8 +420,7 @@ def _try(task, agent, changes, seed) -> dict:
         curve = pd.DataFrame(learner.curve)[["success", "cost"]]
         row |= {**curve.mean(), **curve.iloc[-(len(curve) // 3 or 1):].mean().add_suffix("_end")}
     else:
-        model = task.true_model() if agent == "mppi_true" else task.simulator()
-        tested = _test(task, MPPI(settings, model, task.cost), seed, 30)
+        tested = _test(task, vanilla_planner(task, agent, settings), seed, 30)
         row |= {key: np.mean(tested[key]) for key in ("success", "cost")}
     return {**row, "cpu_s": round(time.process_time() - started, 1), "commit": provenance()["commit"]}
 

@@ -14,7 +14,7 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from mpqlib import data_dir
-from mpqlib.experiments import label, load_planner, read_record, same_settings, task_settings
+from mpqlib.experiments import label, load_planner, read_record, same_settings, task_settings, vanilla_planner
 from mpqlib.mpq import evaluate
 from mpqlib.plots import agent_name, interval
 from mpqlib.settings import SETTINGS
@@ -107,6 +107,8 @@ class StoredRuns:
     Attributes:
         task, settings: the task and its frozen settings.
         results, curves: its rows of results.csv and curves.csv, with the agent's label, such as mpq-h4-real.
+        control_ms: label -> CPU milliseconds of a control step, from control_steps.csv, where all agents were timed
+            side by side; where that has none, the median of the runs, which may be from machines of different speed.
         names: label -> name in figures, of all agents that the book reports on the task, or that the study has.
     """
 
@@ -117,8 +119,11 @@ class StoredRuns:
         self.results, self.curves = (
             pd.concat([pd.read_csv(self.folder / "report" / f"{name}{part}.csv") for part in parts]).query(f"task == {task!r}")
             .reset_index(drop=True) for name in ("results", "curves"))
-        for table in (self.results, self.curves):
+        timed = self.folder / "benchmarks" / "control_steps.csv"
+        timed = pd.read_csv(timed).query(f"task == {task!r}") if timed.exists() else self.results[:0].copy()
+        for table in (self.results, self.curves, timed):
             table["label"] = [label(*row) for row in zip(table.agent, table.horizon, table.data)]
+        self.control_ms = timed.set_index("label").control_ms.combine_first(self.results.groupby("label").control_ms.median())
         keys = [*self.settings.grid(), *(one[:3] for one in self.settings.studies() if studies and one[3] == 1)]
         self.names = {label(*key): agent_name(*key) for key in keys}
 
@@ -141,7 +146,10 @@ class StoredRuns:
         return sorted(found, key=lambda record: record["seed"])
 
     def planner(self, name: str, seed: int = 0, which: str = "best"):
-        """The planner of a run that learnt, with the Q function best on validation, or the last."""
+        """The planner of an agent; of one that learnt with a run's Q function, the best on validation or the last."""
+        agent, horizon, data = self.results[self.results.label == name][["agent", "horizon", "data"]].iloc[0]
+        if data == "none":
+            return vanilla_planner(self.task, agent, self.settings.agent(agent, int(horizon)))
         file = {"best": "q.safetensors", "last": "q-last.safetensors"}[which]
         return load_planner(self.task, self.folder / "runs" / self.task.name / name / f"seed-{seed}" / file)
 
@@ -161,7 +169,7 @@ class StoredRuns:
         there = list(self.results.label.unique()) if names is None else names
         rows = {self.names.get(name, name): {
             "success, %": estimate(100 * self.seeds(name, success), 1, (0, 100)), "cost": estimate(self.seeds(name, cost), 1),
-            "ms per step": f"{self.seeds(name, 'control_ms').median():.2f}", "seeds": len(self.seeds(name, cost))}
+            "ms per step": f"{self.control_ms[name]:.2f}", "seeds": len(self.seeds(name, cost))}
             for name in sorted(there, key=lambda name: self.seeds(name, cost).mean())}
         return pd.DataFrame(rows).T.rename_axis(columns=f"{which} parameters")
 
