@@ -150,13 +150,13 @@ SETTINGS = {
     FetchPushBlock.name: TaskSettings(mpq=_FETCH_MPQ, softq=_FETCH_SOFTQ, study_horizons=(1, 5, 20), study_seeds=(0, 1),
                                       truths=(0.0, 0.25, 0.5, 1.25), bias_agents=(),  # the paper asks Q1 on ball and drawer
                                       mppi=_FETCH, horizons=(10, 64), mppi_true=_FETCH, true_horizons=(10, 64),
-                                      tuned={("mppi", 10): {"lam": 0.01}, ("mppi_true", 10): {"sigma": 0.6}}),
+                                      tuned={("mppi", 10): {"sigma": 1.5}, ("mppi_true", 10): {"sigma": 1.5, "lam": 0.0003}}),
     FrankaDrawerOpen.name: TaskSettings(mpq=_FRANKA_MPQ, mpq_horizons=(10, 1), softq=_FRANKA_SOFTQ,
                                         study_horizons=(5, 20), truths=(0.0, 0.5, 0.75, 1.25), study_seeds=(0, 1),
                                         bias_agents=("mpq",),
                                         mppi=_FRANKA, horizons=(10, 64),
                                         mppi_true=replace(_FRANKA, lam=0.005), true_horizons=(10, 64),
-                                        tuned={("mppi", 10): {"sigma": 2.5}, ("mppi_true", 10): {"sigma": 1.5}}),
+                                        tuned={("mppi", 10): {"sigma": 2.5}, ("mppi_true", 10): {"sigma": 2.5, "lam": 0.001}}),
 }
 
 # What was tried on development seeds before the settings above were frozen: agent -> setting -> values, of which all
@@ -178,10 +178,10 @@ TRIED = {
         **{agent: {"horizon": (4, 32), "sigma": (0.5, 1.0, 2.0, 4.0), "lam": (0.01, 0.05, 0.15, 0.5)} for agent in ("mppi", "mppi_true")},
         "softq": {"target_network_rate": (0.01, 0.05, 0.2), "M": (30, 100, 300)}},
     FetchPushBlock.name: {
-        **{agent: {"horizon": (10, 64), "sigma": (0.6, 1.0), "lam": (0.001, 0.003, 0.01)} for agent in ("mppi", "mppi_true")},
+        **{agent: {"horizon": (10, 64), "sigma": (0.6, 1.0, 1.5), "lam": (0.0003, 0.001, 0.003, 0.01)} for agent in ("mppi", "mppi_true")},
         "softq": {"target_network_rate": (0.01, 0.05, 0.2), "M": (16, 64)}},
     FrankaDrawerOpen.name: {
-        **{agent: {"horizon": (10, 64), "sigma": (0.6, 1.5, 2.5, 4.0), "lam": (0.005, 0.02, 0.1)} for agent in ("mppi", "mppi_true")},
+        **{agent: {"horizon": (10, 64), "sigma": (0.6, 1.5, 2.5, 4.0), "lam": (0.001, 0.005, 0.02, 0.1)} for agent in ("mppi", "mppi_true")},
         "softq": {"target_network_rate": (0.01, 0.05, 0.2), "M": (8, 32, 128, 512)}},
 }
 DEVELOPMENT_SEEDS = {PendulumSwingup.name: (1000, 1001), BallInCupSparse.name: (1000,),
