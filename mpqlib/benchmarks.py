@@ -74,9 +74,9 @@ def bench(out: Path = Path("data/benchmarks/planner.json"), rounds: int = 15, ju
 
 
 def control_steps(out: Path = Path("data/benchmarks/control_steps.csv"), data: Path | None = None, rounds: int = 9) -> pd.DataFrame:
-    """Time a control step of every agent that has stored runs, in turns.
+    """Time a control step of every agent that has stored runs, all agents of a task in turns.
 
-    The runs themselves come from machines of different speed; these times can be compared.
+    Only of the tasks with MuJoCo, whose runs come from machines of different speed; the pendulum's are from one.
 
     Args:
         out: file to write.
@@ -93,15 +93,15 @@ def control_steps(out: Path = Path("data/benchmarks/control_steps.csv"), data: P
     if rounds < 1:
         raise ValueError(f"rounds is {rounds}; it must be >= 1")
     rows = []
-    for name in SETTINGS:
+    for name in MUJOCO_TASKS:
         runs = StoredRuns(name, data, studies=True)
         agents = runs.results.drop_duplicates("label").set_index("label")[["agent", "horizon", "data"]]
         planners = {one: runs.planner(one) for one in agents.index}
         times = pd.DataFrame([{one: control_ms(runs.task, planner, STEPS) for one, planner in planners.items()}
                               for _ in range(rounds)])
-        rows.append(agents.assign(control_ms=times.median().round(4)).reset_index(drop=True).assign(task=name))
+        rows.append(agents.assign(control_ms=times.median().round(4)).assign(task=name))
     found = provenance()
-    table = pd.concat(rows)[["task", "agent", "horizon", "data", "control_ms"]].assign(
+    table = pd.concat(rows, ignore_index=True)[["task", "agent", "horizon", "data", "control_ms"]].assign(
         processor=found["machine"]["processor"], commit=found["commit"])
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     table.to_csv(out, index=False)

@@ -107,8 +107,8 @@ class StoredRuns:
     Attributes:
         task, settings: the task and its frozen settings.
         results, curves: its rows of results.csv and curves.csv, with the agent's label, such as mpq-h4-real.
-        control_ms: label -> CPU milliseconds of a control step, from control_steps.csv, where all agents were timed
-            side by side; where that has none, the median of the runs, which may be from machines of different speed.
+        control_ms: label -> CPU milliseconds of a control step, from control_steps.csv, where all agents of a task
+            with MuJoCo were timed side by side; where that has none, the median of the runs.
         names: label -> name in figures, of all agents that the book reports on the task, or that the study has.
     """
 
