@@ -85,7 +85,7 @@ wheel: $(STAMP) ## the wheel of mpqlib, with the stored results, in dist
 lab: $(STAMP) ## open the notebooks in JupyterLab
 	.venv/bin/jupyter lab book
 
-bench: $(STAMP) ## ratios of speed, side by side
+bench: $(STAMP) ## ratios of speed and times of control steps, side by side
 	$(PY) -m mpqlib bench
 	$(PY) -m mpqlib control-steps
 
