@@ -28,6 +28,7 @@ class TaskSettings:
         softq: SoftQLearning, H = 1 with a target network, tuned on its own.
         softq_budget: SoftQLearning with MPQ's number of minibatches M per update.
         study_horizons: horizons at which MPQ and vanilla MPPI are run besides, for the study of the horizon.
+        mppi_study_horizons: horizons at which vanilla MPPI alone is run for it.
         truths: where the true parameters lie (`Task.moved`) in the grids of cost, besides 1.
         bias_agents: which agents are run at those places, too, for the study of the bias.
         seeds: training seeds that the book reports, and study_seeds those of the studies.
@@ -45,6 +46,7 @@ class TaskSettings:
     softq: MPQSettings | None = None
     softq_budget: MPQSettings | None = None
     study_horizons: tuple[int, ...] = ()
+    mppi_study_horizons: tuple[int, ...] = ()
     truths: tuple[float, ...] = ()
     bias_agents: tuple[str, ...] = ("mpq", "mppi", "mppi_true")
     seeds: tuple[int, ...] = tuple(range(5))
@@ -91,11 +93,12 @@ class TaskSettings:
     def studies(self) -> list[tuple]:
         """All (agent, horizon, data, truth) of the studies of horizon and bias that are not in the grid."""
         reported = set(self.grid())
-        more = [one for h in self.study_horizons for one in (("mpq", h, "real"), ("mppi", h, "none")) if one not in reported]
+        studied = [*(("mpq", h, "real") for h in self.study_horizons),
+                   *(("mppi", h, "none") for h in (*self.study_horizons, *self.mppi_study_horizons))]
         own = self.mpq.planner.horizon if self.mpq else None
         agents = [("mpq", own, "real"), ("mpq", own, "dr"), *(("mppi", h, "none") for h in self.horizons),
                   *(("mppi_true", h, "none") for h in self.true_horizons)]
-        return [*((*one, 1.0) for one in more), *((*one, truth) for truth in self.truths for one in agents if one[0] in self.bias_agents)]
+        return [*((*one, 1.0) for one in studied if one not in reported), *((*one, truth) for truth in self.truths for one in agents if one[0] in self.bias_agents)]
 
 
 _PENDULUM = MPPISettings(horizon=8, samples=24, lam=0.15, sigma=2.0, gamma=0.95,
@@ -147,12 +150,12 @@ SETTINGS = {
                                        mppi=replace(_BALL, lam=0.01, sigma=4.0), horizons=(4, 32),
                                        mppi_true=replace(_BALL, lam=0.01, sigma=2.0), true_horizons=(4, 32),
                                        tuned={("mppi", 4): {"lam": 0.15, "sigma": 2.0}, ("mppi_true", 4): {"lam": 0.15, "sigma": 1.0}}),
-    FetchPushBlock.name: TaskSettings(mpq=_FETCH_MPQ, softq=_FETCH_SOFTQ, study_horizons=(1, 5, 20), study_seeds=(0, 1),
+    FetchPushBlock.name: TaskSettings(mpq=_FETCH_MPQ, softq=_FETCH_SOFTQ, study_horizons=(1, 5), mppi_study_horizons=(20,), study_seeds=(0, 1),
                                       truths=(0.0, 0.25, 0.5, 1.25), bias_agents=(),  # the paper asks Q1 on ball and drawer
                                       mppi=_FETCH, horizons=(10, 64), mppi_true=_FETCH, true_horizons=(10, 64),
                                       tuned={("mppi", 10): {"sigma": 1.5}, ("mppi_true", 10): {"sigma": 1.5, "lam": 0.0003}}),
     FrankaDrawerOpen.name: TaskSettings(mpq=_FRANKA_MPQ, mpq_horizons=(10, 1), softq=_FRANKA_SOFTQ,
-                                        study_horizons=(5, 20), truths=(0.0, 0.5, 0.75, 1.25), study_seeds=(0, 1),
+                                        study_horizons=(5,), mppi_study_horizons=(20,), truths=(0.0, 0.5, 0.75, 1.25), study_seeds=(0, 1),
                                         bias_agents=("mpq",),
                                         mppi=_FRANKA, horizons=(10, 64),
                                         mppi_true=replace(_FRANKA, lam=0.005), true_horizons=(10, 64),

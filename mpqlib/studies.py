@@ -49,7 +49,7 @@ def grid(task: str = "pendulum_swingup", seed: int = 0, episodes: int = 10, jobs
     stored = Path(runs) / task / label("mpq", settings.mpq.planner.horizon, "real") / f"seed-{seed}" / "q.safetensors"
     if not stored.exists():
         raise ValueError(f"{stored} does not exist; `python -m mpqlib sweep --task {task}` makes it")
-    horizons = sorted({*settings.horizons, *settings.study_horizons, settings.mpq.planner.horizon})
+    horizons = sorted({*settings.horizons, *settings.study_horizons, *settings.mppi_study_horizons, settings.mpq.planner.horizon})
     wanted = [(agent, float(f"{factor * lam:.6g}"), horizon, size)
               for agent, lam in (("mpq", settings.mpq.planner.lam), ("mppi", settings.mppi.lam))
               for factor, horizon, size in product(TEMPERATURES, horizons, sorted({1.0, *settings.truths}))]
