@@ -1,3 +1,4 @@
+import itertools
 import json
 import sys
 from dataclasses import replace
@@ -64,6 +65,21 @@ def test_control_steps_of_stored_agents_are_timed_side_by_side(tmp_path, monkeyp
     assert agents.index.is_unique and (agents > 0).all() and table.commit.notna().all() and table.processor.notna().all()
     assert agents["mppi", 32, "none"] > 2 * agents["mppi", 4, "none"] and agents["mpq", 4, "real"] > 2 * agents["mpq", 1, "real"]
     assert main(["control-steps", "--rounds", "0"]) == 2
+
+
+def test_neither_a_change_of_speed_nor_one_hiccup_changes_the_ratios_of_times(tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmarks, "MUJOCO_TASKS", ("ball_in_cup_sparse",))
+    agents, calls = StoredRuns("ball_in_cup_sparse", studies=True).results.label.nunique(), itertools.count()
+
+    def staged(task, planner, steps):
+        turn, agent = divmod(next(calls), agents)
+        hiccup = 3 if (turn, agent) == (1, 0) else 1
+        return (1 + agent) * 2.0**turn * hiccup  # each turn on a machine half as fast
+
+    monkeypatch.setattr(StoredRuns, "planner", lambda runs, one: None)  # nothing is planned
+    monkeypatch.setattr(benchmarks, "control_ms", staged)
+    times = benchmarks.control_steps(tmp_path / "steps.csv", rounds=3).control_ms
+    np.testing.assert_allclose(times / times[1] * 2, 1 + np.arange(agents), rtol=1e-3)
 
 
 def test_the_book_has_the_time_of_each_stored_agent():
