@@ -68,7 +68,7 @@ editions: $(STAMP) ## notebooks for courses: student, teacher and plain, in _bui
 
 test: book ## everything CI checks
 	@$(HOUSE) system gl browser
-	$(PY) -m pytest tests
+	$(PY) -m pytest tests -n 2 --dist loadfile
 	$(PY) -m pytest --nbval book --nbval-sanitize-with tests/notebooks/sanitize.cfg --nbval-cell-timeout 300 \
 	  -n 2 --dist loadfile
 
