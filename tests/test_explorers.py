@@ -365,6 +365,26 @@ def test_stored_results_work_with_whatever_is_there(tmp_path):
     assert found["t"]["grid"] == [{"name": "MPPI", "key": "mppi", "cells": [{"lam": 0.1, "horizon": 8, "size": 1.0, "cost": 99.0, "success": 0.25}]}]
 
 
+def test_the_grids_show_what_the_playground_says():
+    def success(task, agent):
+        table = pd.read_csv(data_dir() / "report" / f"grid_{task}.csv")
+        assert (table.episodes == 10).all() and (table.seed == 0).all()
+        assert not table.duplicated(["agent", "lam", "horizon", "size"]).any()
+        return table[table.agent == agent].pivot(index=["horizon", "lam"], columns="size", values="success")
+
+    ball, warm = success("ball_in_cup_sparse", "mpq"), 0.15
+    assert ball.loc[[2, 4, 8]].query("lam <= @warm").loc[:, 0.5:].min(axis=None) >= 0.9
+    assert ball[0.0].max() <= 0.5 and ball.query("lam > 1").max(axis=None) <= 0.4
+    assert ball.loc[32, warm].max() < 0.7 and ball.loc[8, warm].loc[0.5:].min() == 1
+    block = success("fetch_push_block", "mpq")
+    mean = block.mean(axis=1).unstack("horizon")
+    assert mean[10].min() > 0.7 and mean.loc[:0.03, 20].min() > 0.65 and mean.loc[0.1, 20] < 0.3
+    assert mean[1].max() < 0.2 and 0.4 < mean.loc[0.01, 64] < 0.6 and mean.loc[0.1, 64] == 0
+    assert (mean[64] < mean[20]).all() and (mean[64] < mean[10]).all()
+    plain = success("fetch_push_block", "mppi").loc[:, 0.25:].query("lam <= 0.001").mean(axis=1).unstack("horizon")
+    assert (plain[20] > plain[64]).all() and plain.loc[0.001, 10] < plain.loc[0.001, [20, 64]].min()
+
+
 def test_labels_are_moved_apart(js):
     found = js("return x.apart(d.wanted, 15, [0, 100])", wanted=[50, 52, 98, 99, 10])
     assert (np.diff(np.sort(found)) >= 15).all() and max(found) <= 100 and found[4] == 10
