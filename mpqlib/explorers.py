@@ -119,7 +119,7 @@ def stored_results(folder: Path | None = None) -> dict:
     for path in sorted(folder.glob("grid_*.csv")):
         for (task, agent), group in _table(folder, path.stem).groupby(["task", "agent"], sort=False):
             cells = group[["lam", "horizon", "size", "cost", "success"]]
-            entry(task, "grid", agent, None, "none", NAMES[agent]).update(cells=cells.round(3).to_dict("records"))
+            entry(task, "grid", agent, None, "none", NAMES[agent]).update(cells=cells.round({"cost": 3, "success": 3}).to_dict("records"))
     return found
 
 

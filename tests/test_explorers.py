@@ -356,13 +356,13 @@ def test_stored_results_work_with_whatever_is_there(tmp_path):
                  ).to_csv(tmp_path / "table1.csv", index=False)
     pd.DataFrame([["t", size, "mpq", 4, "real", seed, 0.5, 10.0 + seed] for size in (0.0, 1.0) for seed in (0, 1)],
                  columns=["task", "size", "agent", "horizon", "data", "seed", "success", "cost"]).to_csv(tmp_path / "bias_curve.csv", index=False)
-    pd.DataFrame([["t", "mppi", 0.1, 8, 1.0, 0, 20, 0.25, 99.0, 1.0, "x"]],
+    pd.DataFrame([["t", "mppi", 0.0003, 8, 1.0, 0, 20, 0.25, 99.0, 1.0, "x"]],
                  columns=["task", "agent", "lam", "horizon", "size", "seed", "episodes", "success", "cost", "cpu_s", "commit"]).to_csv(tmp_path / "grid_t.csv", index=False)
     found = explorers.stored_results(tmp_path)
     assert found["ball_in_cup_sparse"] == {"table1": [{"name": "MPQ-DR H=4", "key": "dr", "mean": 0.5, "low": 0.1, "high": 0.9, "paper": 0.41, "count": 2}]}
     (bias,) = found["t"]["bias"]
     assert bias["x"] == [0, 1] and bias["counts"] == [2, 2] and bias["cost"]["mean"] == (10.5, 10.5)
-    assert found["t"]["grid"] == [{"name": "MPPI", "key": "mppi", "cells": [{"lam": 0.1, "horizon": 8, "size": 1.0, "cost": 99.0, "success": 0.25}]}]
+    assert found["t"]["grid"] == [{"name": "MPPI", "key": "mppi", "cells": [{"lam": 0.0003, "horizon": 8, "size": 1.0, "cost": 99.0, "success": 0.25}]}]
 
 
 def test_the_grids_show_what_the_playground_says():
